@@ -1,0 +1,256 @@
+"""Read a bundle: what is in it, whether it is whole, what it predicts.
+
+The format is described in ``docs/bundle-format.md``.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from functools import cached_property
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from pyfunc_packaging.errors import (
+    BundleNotFound,
+    DamagedBundle,
+    MalformedBundle,
+    MissingDependency,
+)
+from pyfunc_packaging.schema import Schema
+
+if TYPE_CHECKING:
+    import numpy as np
+    import numpy.typing as npt
+    import pandas as pd
+    from mlflow.models import ModelSignature
+
+    from pyfunc_packaging.scoring import Scorer
+
+#: The format that this version writes. Raised when an older version could misread a bundle.
+FORMAT_VERSION = 1
+MANIFEST = "data/manifest.json"
+MLMODEL = "MLmodel"
+
+
+@dataclass(frozen=True)
+class Bundle:
+    """A packaged model on disk; made by :func:`load_bundle` and ``package_model``.
+
+    Parameters
+    ----------
+    path : pathlib.Path
+        The directory.
+    manifest : mapping
+        The content of ``data/manifest.json``.
+    schema : Schema
+        What the model takes and returns.
+    digest : str
+        ``"sha256:…"`` of the manifest, which holds the digest of every other file: two bundles
+        with the same digest hold the same files.
+    timings : mapping of str to float
+        Seconds that each step of packaging took; empty for a bundle that was read from disk.
+
+    Examples
+    --------
+    >>> load_bundle("no/such/place")
+    Traceback (most recent call last):
+        ...
+    pyfunc_packaging.errors.BundleNotFound: no/such/place: no such directory; ...
+    """
+
+    path: Path
+    manifest: Mapping[str, Any] = field(repr=False)
+    schema: Schema = field(repr=False)
+    digest: str
+    timings: Mapping[str, float] = field(default_factory=dict, repr=False, compare=False)
+
+    @property
+    def name(self) -> str:
+        """Name of the model."""
+        return str(self.manifest["name"])
+
+    @property
+    def engine(self) -> str:
+        """What computes predictions when the bundle is served: ``"pyfunc"``."""
+        return str(self.manifest["engine"])
+
+    @property
+    def versions(self) -> Mapping[str, str]:
+        """Versions of Python and of the libraries that the model was packaged with."""
+        return dict(self.manifest["versions"])
+
+    @property
+    def data_path(self) -> Path:
+        """The ``data/`` folder."""
+        return self.path / "data"
+
+    @cached_property
+    def signature(self) -> ModelSignature:
+        """The MLflow model signature; reading it imports MLflow."""
+        from mlflow.models import Model
+
+        signature: ModelSignature = Model.load(str(self.path / MLMODEL)).signature
+        return signature
+
+    @cached_property
+    def _scorer(self) -> Scorer:
+        try:
+            from pyfunc_packaging.scoring import Scorer
+        except ModuleNotFoundError as error:
+            raise MissingDependency(
+                f"predicting needs the Python module {error.name!r}; install"
+                f" mlserver-pyfunc[pyfunc]"
+            ) from error
+        return Scorer(self)
+
+    def predict(self, data: pd.DataFrame) -> npt.NDArray[np.generic]:
+        """Predict raw rows with the reference pipeline, as ``mlflow.pyfunc`` does.
+
+        Parameters
+        ----------
+        data : pandas.DataFrame of shape (n, m)
+
+        Returns
+        -------
+        ndarray of shape (n,) or (n, k)
+
+        Raises
+        ------
+        UnsuitableData
+            If the rows do not fit the signature.
+        """
+        return self._scorer.predict(data)
+
+    def verify_files(self) -> None:
+        """Check every file against the digest in the manifest.
+
+        Raises
+        ------
+        DamagedBundle
+            If a file is missing or altered; the message names it.
+        """
+        for name, expected in self.manifest["files"].items():
+            found = file_digest(self.path / name)
+            if found is None:
+                raise DamagedBundle(
+                    f"{self.path}: {name} is missing; the copy is incomplete, fetch it again"
+                )
+            if found != expected:
+                raise DamagedBundle(
+                    f"{self.path}: {name} is not the file that was packaged (expected sha256"
+                    f" {expected[:12]}…, found {found[:12]}…); fetch the bundle again"
+                )
+
+    def golden(self) -> dict[str, Any]:
+        """The golden rows: a V2 ``request`` and the ``response`` that the reference gave."""
+        result: dict[str, Any] = _read_json(self.path / "data" / "golden.json")
+        return result
+
+    def __repr__(self) -> str:
+        inputs = ", ".join(f"{c.name}: {getattr(c, 'type', 'tensor')}" for c in self.schema.inputs)
+        outputs = ", ".join(
+            f"{c.name}: {getattr(c, 'type', 'tensor')}" for c in self.schema.outputs
+        )
+        return (
+            f"Bundle {self.name!r} at {self.path}\n"
+            f"  takes    {inputs}\n"
+            f"  returns  {outputs}\n"
+            f"  engine   {self.engine}, reference in {self.manifest['reference']['file']}\n"
+            f"  digest   {self.digest[:19]}…"
+        )
+
+
+def load_bundle(path: str | Path) -> Bundle:
+    """Read the bundle in a directory; nothing in it is imported or unpickled.
+
+    Parameters
+    ----------
+    path : str or pathlib.Path
+
+    Returns
+    -------
+    Bundle
+
+    Raises
+    ------
+    BundleNotFound
+        If there is no bundle at ``path``.
+    MalformedBundle
+        If its manifest cannot be read by this version.
+    DamagedBundle
+        If a file is missing or altered.
+    """
+    path = Path(path)
+    if not path.is_dir():
+        raise BundleNotFound(f"{path}: no such directory; expected one that package_model() wrote")
+    if not (path / MANIFEST).is_file():
+        found = "an MLflow model, but no bundle" if (path / MLMODEL).is_file() else "no bundle"
+        raise BundleNotFound(
+            f"{path}: {found} ({MANIFEST} is not there); package_model() writes one"
+        )
+    manifest = _read_json(path / MANIFEST)
+    _check_manifest(manifest, path)
+    digest = file_digest(path / MANIFEST)
+    bundle = Bundle(
+        path=path,
+        manifest=manifest,
+        schema=Schema.from_dict(manifest["schema"]),
+        digest=f"sha256:{digest}",
+    )
+    bundle.verify_files()
+    return bundle
+
+
+def is_bundle(path: Path) -> bool:
+    """Whether a directory holds a bundle, and not just any MLflow model."""
+    return (path / MANIFEST).is_file()
+
+
+def file_digest(path: Path) -> str | None:
+    """Hexadecimal sha256 of a file; None where there is no file."""
+    try:
+        with path.open("rb") as file:
+            return hashlib.file_digest(file, "sha256").hexdigest()
+    except (FileNotFoundError, IsADirectoryError, NotADirectoryError):
+        return None
+
+
+def _read_json(path: Path) -> Any:
+    try:
+        return json.loads(path.read_bytes())
+    except (ValueError, RecursionError) as error:
+        raise MalformedBundle(f"{path}: expected JSON, found something else ({error})") from error
+    except FileNotFoundError as error:
+        raise DamagedBundle(f"{path} is missing; fetch the bundle again") from error
+
+
+def _check_manifest(manifest: Any, path: Path) -> None:
+    where = path / MANIFEST
+    if not isinstance(manifest, dict) or not isinstance(manifest.get("format_version"), int):
+        raise MalformedBundle(f"{where}: expected an object with an integer format_version")
+    if manifest["format_version"] > FORMAT_VERSION:
+        raise MalformedBundle(
+            f"{where}: the bundle has format {manifest['format_version']}, this version of"
+            f" mlserver-pyfunc reads up to {FORMAT_VERSION}; upgrade mlserver-pyfunc"
+        )
+    kinds = {
+        "name": str,
+        "engine": str,
+        "schema": dict,
+        "versions": dict,
+        "reference": dict,
+        "files": dict,
+    }
+    for key, kind in kinds.items():
+        if not isinstance(manifest.get(key), kind):
+            raise MalformedBundle(
+                f"{where}: expected {key!r} to be {kind.__name__}, found"
+                f" {type(manifest.get(key)).__name__}"
+            )
+    for name in manifest["files"]:
+        parts = Path(name).parts
+        if Path(name).is_absolute() or ".." in parts:
+            raise MalformedBundle(f"{where}: {name!r} names a file outside the bundle")

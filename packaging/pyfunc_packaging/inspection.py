@@ -1,0 +1,89 @@
+"""What is in a bundle, for people and for programs."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from rich.console import Console
+from rich.table import Table
+
+from pyfunc_packaging.bundle import Bundle
+from pyfunc_packaging.schema import Column, Tensor
+
+
+def describe(bundle: Bundle) -> dict[str, Any]:
+    """Plain data about a bundle.
+
+    Parameters
+    ----------
+    bundle : Bundle
+
+    Returns
+    -------
+    dict
+        ``name``, ``path``, ``digest``, ``engine``, ``reference``, ``inputs``, ``outputs``,
+        ``versions``, ``code``, ``files`` (sha256 by name) and ``bytes``.
+    """
+    manifest = bundle.manifest
+    return {
+        "name": bundle.name,
+        "path": str(bundle.path),
+        "digest": bundle.digest,
+        "format_version": manifest["format_version"],
+        "engine": bundle.engine,
+        "reference": manifest["reference"],
+        "inputs": [_field(field) for field in bundle.schema.inputs],
+        "outputs": [_field(field) for field in bundle.schema.outputs],
+        "versions": bundle.versions,
+        "code": manifest.get("code", []),
+        "files": manifest["files"],
+        "bytes": sum((bundle.path / name).stat().st_size for name in manifest["files"]),
+    }
+
+
+def _field(field: Column | Tensor) -> dict[str, Any]:
+    result: dict[str, Any] = {
+        "name": field.name,
+        "datatype": field.datatype,
+        "shape": list(field.shape),
+    }
+    if isinstance(field, Column):
+        result |= {"type": field.type, "required": not field.nullable}
+        if field.dtype is not None:
+            result["dtype"] = field.dtype
+    return result
+
+
+def show(bundle: Bundle) -> None:
+    """Print a bundle for people; plain text when the output is no terminal."""
+    console = Console(highlight=False)
+    facts = describe(bundle)
+    reference = facts["reference"]
+    head = Table.grid(padding=(0, 2))
+    head.add_row("[bold]name[/]", facts["name"])
+    head.add_row("[bold]path[/]", facts["path"])
+    head.add_row("[bold]digest[/]", facts["digest"])
+    head.add_row("[bold]engine[/]", facts["engine"])
+    head.add_row("[bold]reference[/]", f"{reference['file']} ({reference['serialization']})")
+    if reference["reason"]:
+        head.add_row("", f"no skops file, because the model {reference['reason']}")
+    if facts["code"]:
+        head.add_row("[bold]code[/]", ", ".join(facts["code"]))
+    head.add_row("[bold]size[/]", f"{facts['bytes'] / 1e6:.2f} MB in {len(facts['files'])} files")
+    versions = ", ".join(f"{name} {version}" for name, version in facts["versions"].items())
+    head.add_row("[bold]versions[/]", versions)
+    console.print(head)
+    table = Table(box=None, padding=(0, 2), pad_edge=False)
+    for title in ("", "name", "type", "V2", "may be null"):
+        table.add_column(title, style="bold" if not title else "")
+    for side in ("inputs", "outputs"):
+        for position, field in enumerate(facts[side]):
+            table.add_row(
+                side if position == 0 else "",
+                field["name"],
+                field.get("type", "tensor"),
+                f"{field['datatype']} {field['shape']}",
+                "" if field.get("required", True) else "yes",
+            )
+    console.print()
+    console.print(table)

@@ -1,0 +1,412 @@
+"""``package_model``: from a fitted estimator and its rows to a bundle on disk."""
+
+from __future__ import annotations
+
+import contextlib
+import importlib.metadata
+import os
+import platform
+import re
+import shutil
+import tempfile
+import time
+import warnings
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import pandas as pd
+from sklearn.exceptions import NotFittedError
+from sklearn.utils.validation import check_is_fitted
+
+from pyfunc_packaging._version import __version__
+from pyfunc_packaging.bundle import FORMAT_VERSION, MANIFEST, Bundle, file_digest, load_bundle
+from pyfunc_packaging.check import check_in_subprocess
+from pyfunc_packaging.errors import BundleExists, NotPortable, UnsuitableData, UnsuitableModel
+from pyfunc_packaging.frame import from_frame, to_frame
+from pyfunc_packaging.golden import choose_rows, make_request, make_response
+from pyfunc_packaging.infer import infer_columns, infer_outputs, probe
+from pyfunc_packaging.mlmodel import (
+    LOADER_MODULE,
+    LoggedIdentity,
+    write_examples,
+    write_json,
+    write_mlmodel,
+)
+from pyfunc_packaging.modules import copy_modules, pins, split_modules
+from pyfunc_packaging.profile import profile
+from pyfunc_packaging.reference import Stored, save_reference
+from pyfunc_packaging.schema import Schema
+
+_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]*")
+#: Rows that the model is tried on before it is packaged.
+_TRIAL_ROWS = 1000
+#: Modules of this library that a bundle needs where the library is not installed.
+_LIBRARY = (
+    "__init__",
+    "_expression_nodes",
+    "_expression_parser",
+    "_version",
+    "bundle",
+    "errors",
+    "expressions",
+    "features",
+    "frame",
+    "pipeline",
+    "reference",
+    "schema",
+    "scoring",
+)
+
+
+def package_model(
+    model: Any,
+    X: pd.DataFrame,
+    *,
+    path: str | Path,
+    name: str,
+    y: Any = None,
+    output_name: str | None = None,
+    overwrite: bool = False,
+    code_paths: Sequence[str | Path] = (),
+    extra_pip_requirements: Sequence[str] = (),
+    metadata: Mapping[str, Any] | None = None,
+    log: bool = False,
+    registered_model_name: str | None = None,
+    alias: str | None = None,
+) -> Bundle:
+    """Write a fitted model and all it needs as one directory, and prove that it loads.
+
+    Parameters
+    ----------
+    model : estimator
+        A fitted scikit-learn estimator or pipeline whose ``predict`` takes a DataFrame.
+    X : pandas.DataFrame of shape (n, m)
+        Raw rows as the model was trained on; a few thousand are plenty. Names, order and types of
+        the signature come from it.
+    path : str or pathlib.Path
+        Where to write the bundle. It appears there whole, or not at all.
+    name : str
+        Name of the model, by which it is served: letters, digits, ``.``, ``_`` and ``-``.
+    y : Series, DataFrame or array of n values, optional
+        The target; its name becomes the name of the output.
+    output_name : str, optional
+        Name of the output, where ``y`` does not give it. Default ``"prediction"``.
+    overwrite : bool
+        Replace what is at ``path``.
+    code_paths : sequence of path
+        Files or packages of yours to carry along, beyond those found by looking at the model.
+    extra_pip_requirements : sequence of str
+        Requirements beyond those found by looking at the model.
+    metadata : mapping, optional
+        Anything that should stand in ``MLmodel`` under ``metadata``.
+    log : bool
+        Also log the bundle to MLflow, within the active run or one of its own.
+    registered_model_name : str, optional
+        Also register it under this name (which logs it).
+    alias : str, optional
+        Let this alias of the registered model point at the new version.
+
+    Returns
+    -------
+    Bundle
+
+    Raises
+    ------
+    UnsuitableModel
+        If the model is not fitted, or fails on ``X``.
+    UnsuitableData
+        If ``X`` is not what a model can be served with: repeated column names, mixed types, the
+        target among the features.
+    NotPortable
+        If the model cannot be pickled, or does not load in a new process.
+    BundleExists
+        If something is at ``path`` and ``overwrite`` is not set.
+
+    Examples
+    --------
+    >>> import tempfile
+    >>> from sklearn.linear_model import LinearRegression
+    >>> X = pd.DataFrame({"rooms": [2.0, 3.0, 5.0]})
+    >>> y = pd.Series([20.0, 30.0, 50.0], name="price")
+    >>> folder = tempfile.TemporaryDirectory()
+    >>> bundle = package_model(
+    ...     LinearRegression().fit(X, y), X, y=y, path=f"{folder.name}/price", name="price"
+    ... )
+    >>> bundle.predict(pd.DataFrame({"rooms": [4.0]})).round(6)
+    array([40.])
+    >>> folder.cleanup()
+    """
+    path = Path(path)
+    _check_arguments(path, name, overwrite, alias, registered_model_name)
+    timings: dict[str, float] = {}
+    with _timed(timings, "schema"):
+        schema = _make_schema(model, X, y, output_name)
+
+    def write(identity: LoggedIdentity | None) -> Bundle:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        staging = Path(tempfile.mkdtemp(prefix=f".{path.name}-", dir=path.parent))
+        try:
+            with _timed(timings, "write"):
+                _write(
+                    staging,
+                    model=model,
+                    rows=X,
+                    schema=schema,
+                    name=name,
+                    code_paths=[Path(entry) for entry in code_paths],
+                    extra_pip_requirements=extra_pip_requirements,
+                    metadata=metadata,
+                    identity=identity,
+                )
+            with _timed(timings, "check"):
+                check_in_subprocess(staging)
+            _move_into_place(staging, path, overwrite)
+        finally:
+            shutil.rmtree(staging, ignore_errors=True)
+        return replace(load_bundle(path), timings=timings)
+
+    if log or registered_model_name is not None:
+        from pyfunc_packaging.publish import publish
+
+        return publish(write, name=name, registered_model_name=registered_model_name, alias=alias)
+    return write(None)
+
+
+@contextlib.contextmanager
+def _timed(timings: dict[str, float], step: str) -> Iterator[None]:
+    start = time.perf_counter()
+    yield
+    timings[step] = time.perf_counter() - start
+
+
+def _check_arguments(
+    path: Path, name: str, overwrite: bool, alias: str | None, registered: str | None
+) -> None:
+    if not isinstance(name, str) or not _NAME.fullmatch(name):
+        raise UnsuitableData(
+            f"name should consist of letters, digits, '.', '_' and '-', found {name!r}; it becomes"
+            f" a part of the URL /v2/models/{{name}}/infer"
+        )
+    if alias is not None and registered is None:
+        raise UnsuitableData(
+            f"alias={alias!r} needs a registered model to belong to; pass registered_model_name="
+        )
+    if path.is_symlink() or (path.exists() and not path.is_dir()):
+        raise BundleExists(f"{path}: something that is no directory is there; choose another path")
+    if path.exists() and any(path.iterdir()):
+        if not overwrite:
+            raise BundleExists(
+                f"{path}: there is something already; choose another path, or pass overwrite=True"
+            )
+        if not (path / MANIFEST).is_file():
+            raise BundleExists(
+                f"{path}: overwrite=True replaces bundles only, and this directory is none;"
+                f" choose another path, or remove it yourself"
+            )
+
+
+# --- the schema -------------------------------------------------------------------------------
+
+
+def _make_schema(model: Any, rows: pd.DataFrame, y: Any, output_name: str | None) -> Schema:
+    columns = infer_columns(rows)
+    names = _output_names(rows, y, output_name)
+    _check_model(model, rows, names)
+    trial = rows.head(_TRIAL_ROWS)
+    predictions = _try(model, trial)
+    outputs = infer_outputs(predictions, len(trial), names)
+    columns = probe(columns, trial, model.predict)
+    columns = tuple(
+        replace(column, nullable=column.nullable or bool(rows[column.name].isna().any()))
+        for column in columns
+    )
+    schema = Schema(inputs=columns, outputs=outputs)
+    _check_round_trip(model, schema, trial, np.asarray(predictions))
+    return schema
+
+
+def _output_names(rows: pd.DataFrame, y: Any, output_name: str | None) -> list[str]:
+    if y is not None and len(y) != len(rows):
+        raise UnsuitableData(f"y should have one value a row of X: {len(rows)}, found {len(y)}")
+    if output_name is not None:
+        names = [output_name]
+    elif isinstance(y, pd.DataFrame):
+        names = [str(column) for column in y.columns]
+    else:
+        name = getattr(y, "name", None)
+        names = ["prediction" if name is None else str(name)]
+    target = [column for column in names if y is not None and column in rows.columns]
+    if target:
+        raise UnsuitableData(
+            f"X still holds the target column {target[0]!r}; leave it out, as it is not known when"
+            f" predictions are made: X.drop(columns=[{target[0]!r}])"
+        )
+    return names
+
+
+def _check_model(model: Any, rows: pd.DataFrame, names: Sequence[str]) -> None:
+    if not callable(getattr(model, "predict", None)) or isinstance(model, type):
+        raise UnsuitableModel(
+            f"model should be a fitted scikit-learn estimator with predict(), found"
+            f" {model if isinstance(model, type) else type(model).__name__}"
+        )
+    try:
+        check_is_fitted(model)
+    except NotFittedError as error:
+        raise UnsuitableModel(
+            f"the {type(model).__name__} is not fitted; call fit(X, y) first"
+        ) from error
+    except TypeError:
+        pass  # no scikit-learn estimator; its own predict() will tell
+    fitted = getattr(model, "feature_names_in_", None)
+    if fitted is None:
+        return
+    extra = [column for column in rows.columns if column not in set(fitted)]
+    if extra:
+        raise UnsuitableData(
+            f"X has the column(s) {', '.join(map(repr, extra))} that the model was not fitted on"
+            f" (is the target among them?); pass the rows that fit() was given"
+        )
+
+
+def _try(model: Any, rows: pd.DataFrame) -> npt.NDArray[Any]:
+    try:
+        return np.asarray(model.predict(rows))
+    except NotFittedError as error:
+        raise UnsuitableModel(
+            f"the {type(model).__name__} is not fitted; call fit(X, y) first"
+        ) from error
+    except Exception as error:  # whatever the user's model raises, it is about these rows
+        raise UnsuitableModel(
+            f"the model fails on the first {len(rows)} rows of X: {type(error).__name__}: {error}."
+            f" Pass raw rows, as fit() was given"
+        ) from error
+
+
+def _check_round_trip(
+    model: Any, schema: Schema, rows: pd.DataFrame, expected: npt.NDArray[Any]
+) -> None:
+    """Rows that went through the wire's types must still give the same predictions."""
+    again = np.asarray(model.predict(to_frame(schema.columns, from_frame(schema, rows))))
+    if expected.dtype.kind == "f":
+        same = np.allclose(again, expected, rtol=1e-9, atol=0.0, equal_nan=True)
+    else:
+        same = bool(np.array_equal(again, expected))
+    if not same:
+        raise UnsuitableData(
+            "the model predicts otherwise when the rows went through the signature's types; it"
+            " depends on something in X that no request can carry (such as the index, attributes,"
+            " or Python objects in a column)"
+        )
+
+
+# --- the files --------------------------------------------------------------------------------
+
+
+def _write(
+    directory: Path,
+    *,
+    model: Any,
+    rows: pd.DataFrame,
+    schema: Schema,
+    name: str,
+    code_paths: Sequence[Path],
+    extra_pip_requirements: Sequence[str],
+    metadata: Mapping[str, Any] | None,
+    identity: LoggedIdentity | None,
+) -> None:
+    data, code = directory / "data", directory / "code"
+    data.mkdir()
+    code.mkdir()
+    stored = save_reference(model, data)
+    own, libraries = split_modules(stored.modules)
+    carried = copy_modules([*own.values(), *code_paths], code)
+    _copy_library(code)
+
+    golden = choose_rows(rows)
+    values = from_frame(schema, golden)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # shown once already, when the model was tried
+        predictions = np.asarray(model.predict(to_frame(schema.columns, values)))
+    request = make_request(schema.columns, values)
+    response = make_response(schema.outputs, predictions)
+    write_json(data / "golden.json", {"request": request, "response": response})
+    write_json(data / "profile.json", profile(schema.columns, rows))
+    write_examples(directory, request)
+    requirements = _requirements(stored, libraries, extra_pip_requirements)
+    write_mlmodel(
+        directory, schema=schema, requirements=requirements, metadata=metadata, identity=identity
+    )
+    manifest = {
+        "format_version": FORMAT_VERSION,
+        "name": name,
+        "engine": "pyfunc",
+        "schema": schema.to_dict(),
+        "versions": _versions(requirements),
+        "reference": {
+            "file": f"data/{stored.file}",
+            "serialization": stored.serialization,
+            "reason": stored.reason,
+        },
+        "code": carried,
+        "files": {
+            str(file.relative_to(directory)): file_digest(file)
+            for file in sorted(directory.rglob("*"))
+            if file.is_file()
+        },
+    }
+    write_json(directory / MANIFEST, manifest)
+
+
+def _copy_library(code: Path) -> None:
+    """Copy the loader, and the part of this library that it needs, into ``code/``."""
+    here = Path(__file__).parent
+    library = code / "pyfunc_bundle_lib" / "pyfunc_packaging"
+    library.mkdir(parents=True)
+    for module in _LIBRARY:
+        shutil.copyfile(here / f"{module}.py", library / f"{module}.py")
+    shutil.copyfile(here / "loader.py", code / f"{LOADER_MODULE}.py")
+
+
+def _requirements(stored: Stored, libraries: Sequence[str], extra: Sequence[str]) -> list[str]:
+    always = ["mlflow", "numpy", "pandas", "scikit-learn", "PyYAML"]
+    always.append("skops" if stored.serialization == "skops" else "cloudpickle")
+    try:
+        found = pins(libraries, always=always)
+    except importlib.metadata.PackageNotFoundError as error:
+        raise NotPortable(
+            f"the model needs {error.name}, of which no installed version is known here; install"
+            f" it with pip"
+        ) from error
+    return [*found, *(line for line in extra if line not in found)]
+
+
+def _versions(requirements: Sequence[str]) -> dict[str, str]:
+    versions = {"python": platform.python_version(), "mlserver-pyfunc": __version__}
+    for line in requirements:
+        name, separator, version = line.partition("==")
+        if separator:
+            versions[name.strip()] = version.strip()
+    return versions
+
+
+def _move_into_place(staging: Path, path: Path, overwrite: bool) -> None:
+    """Rename the finished directory to ``path`` in one step."""
+    staging.chmod(0o755)
+    if not path.exists() or not any(path.iterdir()):
+        os.rename(staging, path)  # POSIX: replaces an empty directory
+        return
+    if not overwrite:
+        raise BundleExists(f"{path}: something appeared there meanwhile; choose another path")
+    previous = Path(tempfile.mkdtemp(prefix=f".{path.name}-previous-", dir=path.parent))
+    os.rename(path, previous / path.name)
+    try:
+        os.rename(staging, path)
+    except OSError:
+        os.rename(previous / path.name, path)
+        raise
+    shutil.rmtree(previous, ignore_errors=True)

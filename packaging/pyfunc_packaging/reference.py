@@ -1,0 +1,214 @@
+"""The reference pipeline on disk: skops where our allow-list can hold it, else a pickle.
+
+skops files name the types that they are made of, and skops refuses to build one it does not trust.
+Which types to trust is decided here and nowhere else: a list that came with the file would let the
+file decide.
+"""
+
+from __future__ import annotations
+
+import importlib.util
+import sys
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from pyfunc_packaging.errors import (
+    MalformedBundle,
+    MissingDependency,
+    NotPortable,
+)
+
+SKOPS_FILE = "model.skops"
+PICKLE_FILE = "model.pkl"
+
+#: Types beyond skops' own defaults (scikit-learn's public estimators, numpy arrays, plain Python)
+#: that a skops file may hold. Every one only holds data or computes: none reads files, opens
+#: connections or runs code that it is given.
+ALLOWED_TYPES: frozenset[str] = frozenset(
+    {
+        "numpy.dtype",
+        "numpy.exp",
+        "numpy.expm1",
+        "numpy.log",
+        "numpy.log10",
+        "numpy.log1p",
+        "numpy.log2",
+        "numpy.mean",
+        "numpy.sqrt",
+        "numpy.square",
+        "pyfunc_packaging.features.ColumnFeatures",
+        "pyfunc_packaging.features.PlainValues",
+        "scipy._lib.array_api_compat.numpy._aliases.asarray",
+        "scipy.interpolate._bsplines.BSpline",
+        "scipy.sparse._csr.csr_matrix",
+        "sklearn._loss.link.IdentityLink",
+        "sklearn._loss.link.Interval",
+        "sklearn._loss.link.LogLink",
+        "sklearn._loss.link.LogitLink",
+        "sklearn._loss.link.MultinomialLogit",
+        "sklearn._loss.loss.HalfTweedieLossIdentity",
+        "sklearn.calibration._CalibratedClassifier",
+        "sklearn.calibration._SigmoidCalibration",
+        "sklearn.compose._column_transformer.make_column_selector",
+        "sklearn.ensemble._hist_gradient_boosting.predictor.TreePredictor",
+        "sklearn.feature_selection._univariate_selection.chi2",
+        "sklearn.feature_selection._univariate_selection.f_classif",
+        "sklearn.feature_selection._univariate_selection.f_regression",
+        "sklearn.gaussian_process._gpc._BinaryGaussianProcessClassifierLaplace",
+        "sklearn.gaussian_process.kernels.ConstantKernel",
+        "sklearn.gaussian_process.kernels.DotProduct",
+        "sklearn.gaussian_process.kernels.Matern",
+        "sklearn.gaussian_process.kernels.Product",
+        "sklearn.gaussian_process.kernels.RBF",
+        "sklearn.gaussian_process.kernels.RationalQuadratic",
+        "sklearn.gaussian_process.kernels.Sum",
+        "sklearn.gaussian_process.kernels.WhiteKernel",
+        "sklearn.metrics._dist_metrics.EuclideanDistance64",
+        "sklearn.metrics._dist_metrics.ManhattanDistance64",
+        "sklearn.metrics._dist_metrics.MinkowskiDistance64",
+        "sklearn.neighbors._ball_tree.BallTree",
+        "sklearn.neighbors._kd_tree.KDTree",
+        "sklearn.neural_network._stochastic_optimizers.AdamOptimizer",
+        "sklearn.neural_network._stochastic_optimizers.SGDOptimizer",
+        "sklearn.tree._tree.Tree",
+        "sklearn.utils._bunch.Bunch",
+    }
+)
+
+#: Modules that everything on the allow-list lives in.
+_SKOPS_MODULES = ("numpy", "scipy", "sklearn", "skops")
+
+
+@dataclass(frozen=True)
+class Stored:
+    """How the reference was written, for the manifest.
+
+    Parameters
+    ----------
+    file : str
+        Name of the file in ``data/``.
+    serialization : str
+        ``"skops"`` or ``"pickle"``.
+    reason : str or None
+        Why it is a pickle; None for skops.
+    modules : tuple of str
+        Modules that the file refers to.
+    """
+
+    file: str
+    serialization: str
+    reason: str | None
+    modules: tuple[str, ...]
+
+
+def save_reference(model: Any, directory: Path) -> Stored:
+    """Write the fitted model into ``directory``.
+
+    Parameters
+    ----------
+    model : estimator
+    directory : pathlib.Path
+
+    Returns
+    -------
+    Stored
+
+    Raises
+    ------
+    NotPortable
+        If neither skops nor cloudpickle can write it.
+    """
+    import skops.io
+    from skops.io.exceptions import UnsupportedTypeException
+
+    try:
+        content = skops.io.dumps(model)
+        untrusted = set(skops.io.get_untrusted_types(data=content)) - ALLOWED_TYPES
+        if not untrusted:
+            # what skops wrote without complaint it may yet fail to read
+            skops.io.loads(content, trusted=sorted(ALLOWED_TYPES))
+            (directory / SKOPS_FILE).write_bytes(content)
+            return Stored(SKOPS_FILE, "skops", None, _SKOPS_MODULES)
+        reason = f"holds types that are not on the allow-list: {', '.join(sorted(untrusted))}"
+    except UnsupportedTypeException as error:
+        reason = f"skops cannot hold it: {error}"
+    except Exception as error:  # noqa: BLE001 - skops raises whatever an object's state provokes
+        reason = f"skops failed on it: {type(error).__name__}: {error}"
+    return _save_pickle(model, directory, reason)
+
+
+def _save_pickle(model: Any, directory: Path, reason: str) -> Stored:
+    import cloudpickle
+
+    from pyfunc_packaging.modules import modules_in_pickle
+
+    try:
+        content = cloudpickle.dumps(model, protocol=5)
+    except Exception as error:  # pickling runs the objects' own code, which may raise anything
+        raise NotPortable(
+            f"the model cannot be written to a file: {type(error).__name__}: {error}. Look for an"
+            f" open file, a lock, a connection or a generator among its attributes, and let the"
+            f" object open it when it is first used"
+        ) from error
+    (directory / PICKLE_FILE).write_bytes(content)
+    return Stored(PICKLE_FILE, "pickle", reason, modules_in_pickle(content))
+
+
+def load_reference(directory: Path, *, code: Path | None = None) -> Any:
+    """Load the fitted model that :func:`save_reference` wrote.
+
+    Parameters
+    ----------
+    directory : pathlib.Path
+        The bundle's ``data/`` folder.
+    code : pathlib.Path, optional
+        The bundle's folder of Python modules, which a pickle may refer to.
+
+    Returns
+    -------
+    estimator
+
+    Raises
+    ------
+    MissingDependency
+        If a library that the model needs is not installed.
+    MalformedBundle
+        If the file holds a type that is not on the allow-list, or cannot be read.
+    """
+    skops_file, pickle_file = directory / SKOPS_FILE, directory / PICKLE_FILE
+    try:
+        if skops_file.is_file():
+            return _load_skops(skops_file)
+        if pickle_file.is_file():
+            return _load_pickle(pickle_file, code)
+    except ModuleNotFoundError as error:
+        raise MissingDependency(
+            f"the model needs the Python module {error.name!r}, which is not installed here;"
+            f" install what the bundle's requirements.txt lists"
+        ) from error
+    raise MalformedBundle(f"{directory}: neither {SKOPS_FILE} nor {PICKLE_FILE} is there")
+
+
+def _load_skops(path: Path) -> Any:
+    import skops.io
+    from skops.io.exceptions import UntrustedTypesFoundException
+
+    try:
+        return skops.io.load(path, trusted=sorted(ALLOWED_TYPES))
+    except UntrustedTypesFoundException as error:
+        raise MalformedBundle(
+            f"{path}: holds types that are not on the allow-list of this version ({error});"
+            f" package the model again, or upgrade mlserver-pyfunc"
+        ) from error
+
+
+def _load_pickle(path: Path, code: Path | None) -> Any:
+    import cloudpickle
+
+    if code is not None and str(code) not in sys.path:
+        # at the end: a module of the bundle must never stand in for an installed one
+        sys.path.append(str(code))
+        importlib.invalidate_caches()
+    with path.open("rb") as file:
+        return cloudpickle.load(file)

@@ -1,0 +1,104 @@
+"""``pyfunc serve``: one model, from a directory, on real MLServer."""
+
+from __future__ import annotations
+
+import socket
+import sys
+from pathlib import Path
+from typing import Any
+from urllib.parse import urlparse
+
+import click
+
+
+@click.command(name="pyfunc serve")
+@click.argument("model", metavar="BUNDLE", envvar="MLSERVER_MODEL_URI")
+@click.option(
+    "--name",
+    envvar="MLSERVER_MODEL_NAME",
+    help="Name in the URL /v2/models/NAME/infer.  [default: the bundle's own]",
+)
+@click.option("--host", help="Address to listen on.  [default: 127.0.0.1]")
+@click.option("--http-port", type=click.IntRange(0, 65535), help="REST.  [default: 8080]")
+@click.option("--grpc-port", type=click.IntRange(0, 65535), help="gRPC.  [default: 8081]")
+@click.option("--metrics-port", type=click.IntRange(0, 65535), help="Prometheus.  [default: 8082]")
+def main(model: str, name: str | None, **given: Any) -> None:
+    """Serve a bundle, or any MLflow PyFunc model with a signature.
+
+    BUNDLE is a directory, as a path or a file:// URL.  Ports open when the model is ready; SIGTERM
+    finishes what is in flight and ends the server.  MLServer's own MLSERVER_* variables set
+    everything that has no option here.
+
+    Exit status: 0 after a signal, 2 for wrong usage, 3 when the model cannot be served.
+    """
+    from mlserver import ModelSettings, Settings
+    from mlserver.logging import configure_logger
+    from mlserver.settings import ModelParameters
+
+    from mlserver_pyfunc.server import run
+
+    path = _local_path(model)
+    chosen = {key: value for key, value in given.items() if value is not None}
+    settings = Settings(**{**_defaults(), **chosen})
+    configure_logger(settings)
+    for option in ("http_port", "grpc_port", "metrics_port"):
+        _check_port(settings.host, getattr(settings, option), option)
+    model_settings = ModelSettings(
+        name=name or _own_name(path),
+        implementation="mlserver_pyfunc.PyFuncRuntime",
+        parameters=ModelParameters(uri=str(path)),
+    )
+    # What this command line says holds for a model that is loaded again through the V2 API too.
+    settings.load_models_at_startup = False
+    sys.exit(run(settings, [model_settings]))
+
+
+def _defaults() -> dict[str, Any]:
+    """Our defaults where MLServer's own would surprise, unless the environment sets them."""
+    import os
+
+    defaults = {"host": "127.0.0.1", "debug": False, "parallel_workers": 0}
+    return {
+        key: value
+        for key, value in defaults.items()
+        if f"MLSERVER_{key}".upper() not in {name.upper() for name in os.environ}
+    }
+
+
+def _local_path(model: str) -> Path:
+    url = urlparse(model)
+    if url.scheme in ("", "file"):
+        return Path(url.path if url.scheme else model).absolute()
+    raise click.UsageError(
+        f"BUNDLE should be a local directory, found {model!r}; fetch it first (on KServe the"
+        f" storage initializer does that)"
+    )
+
+
+def _own_name(path: Path) -> str:
+    from pyfunc_packaging.bundle import is_bundle, load_bundle
+    from pyfunc_packaging.errors import PyFuncError
+
+    if not is_bundle(path):
+        return path.name
+    try:
+        return load_bundle(path).name
+    except PyFuncError as error:
+        click.echo(f"cannot serve: {error}", err=True)
+        sys.exit(3)
+
+
+def _check_port(host: str, port: int, option: str) -> None:
+    with socket.socket(socket.AF_INET6 if ":" in host else socket.AF_INET) as probe:
+        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        try:
+            probe.bind((host, port))
+        except OSError as error:
+            flag = f"--{option.replace('_', '-')}"
+            raise click.UsageError(
+                f"cannot listen on {host}:{port} ({error.strerror}); choose another {flag}"
+            ) from error
+
+
+if __name__ == "__main__":
+    main()

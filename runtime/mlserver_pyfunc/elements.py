@@ -1,0 +1,250 @@
+"""Numbers and booleans of one tensor: from what came to the dtype that the signature says."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from pyfunc_packaging.errors import InvalidRequest
+
+Array = npt.NDArray[Any]
+
+#: Datatype of the protocol -> numpy dtype.
+#: Source: open-inference-protocol, "Tensor Data Types".
+NUMBERS: Mapping[str, np.dtype[Any]] = {
+    "BOOL": np.dtype("bool"),
+    "INT8": np.dtype("int8"),
+    "INT16": np.dtype("int16"),
+    "INT32": np.dtype("int32"),
+    "INT64": np.dtype("int64"),
+    "UINT8": np.dtype("uint8"),
+    "UINT16": np.dtype("uint16"),
+    "UINT32": np.dtype("uint32"),
+    "UINT64": np.dtype("uint64"),
+    "FP16": np.dtype("float16"),
+    "FP32": np.dtype("float32"),
+    "FP64": np.dtype("float64"),
+}
+
+_JSON_NAMES = {
+    bool: "true or false",
+    bytes: "bytes",
+    dict: "an object",
+    float: "a number with a fraction",
+    int: "a number",
+    list: "a list",
+    str: "text",
+    type(None): "null",
+}
+
+
+def read_elements(
+    name: str,
+    datatype: str,
+    elements: list[Any] | Array,
+    target: str,
+    *,
+    nullable: bool,
+    finite: bool,
+) -> Array:
+    """Convert the elements of a numeric or boolean tensor without loss.
+
+    Parameters
+    ----------
+    name : str
+        Of the input, for messages.
+    datatype : str
+        As the request says: what the elements are.
+    elements : list or ndarray
+    target : str
+        numpy dtype that the model takes.
+    nullable : bool
+        Whether null (or NaN) is allowed.
+    finite : bool
+        Whether infinities are refused.
+
+    Returns
+    -------
+    ndarray of shape (len(elements),)
+        A masked array where integers or booleans are missing.
+
+    Raises
+    ------
+    InvalidRequest
+
+    Examples
+    --------
+    >>> read_elements("x", "INT64", [1, None], "float64", nullable=True, finite=False)
+    array([ 1., nan])
+    """
+    dtype = NUMBERS.get(datatype)
+    if dtype is None:
+        known = ", ".join([*NUMBERS, "BYTES"])
+        raise InvalidRequest(
+            f"input {name!r}: expected a datatype of {known}, got {datatype!r:.80}"
+        )
+    wanted = np.dtype(target)
+    if isinstance(elements, np.ndarray):
+        missing, values = None, elements
+    else:
+        missing = _find_missing(name, elements, datatype, nullable)
+        values = _parse(name, datatype, dtype, elements, missing)
+    result = _convert(name, datatype, values, wanted)
+    if wanted.kind == "f":
+        return _finish_floats(name, result, missing, nullable, finite)
+    if missing is None:
+        return result
+    return np.ma.MaskedArray(result, mask=missing)
+
+
+def _find_missing(
+    name: str, elements: list[Any], datatype: str, nullable: bool
+) -> npt.NDArray[np.bool_] | None:
+    if None not in elements:
+        return None
+    if not nullable:
+        raise InvalidRequest(
+            f"input {name!r}, value {elements.index(None)}: expected {datatype}, got null; the"
+            f" model cannot handle missing values in this input"
+        )
+    return np.fromiter((cell is None for cell in elements), dtype=bool, count=len(elements))
+
+
+def _parse(
+    name: str,
+    datatype: str,
+    dtype: np.dtype[Any],
+    elements: list[Any],
+    missing: npt.NDArray[np.bool_] | None,
+) -> Array:
+    """Elements as the dtype that the request names; missing ones become NaN, zero or false."""
+    allowed: set[type] = {bool} if dtype.kind == "b" else {int, float}
+    kinds = set(map(type, elements)) - {type(None)}
+    if not kinds <= allowed:
+        _refuse_kind(name, datatype, elements, allowed)
+    if missing is not None:
+        filler = np.nan if dtype.kind == "f" else allowed_zero(dtype)
+        elements = [filler if cell is None else cell for cell in elements]
+    if dtype.kind == "b":
+        return np.array(elements, dtype=bool)
+    if dtype.kind == "f":
+        return _parse_floats(name, datatype, dtype, elements, int in kinds)
+    return _parse_integers(name, datatype, dtype, elements, float in kinds)
+
+
+def allowed_zero(dtype: np.dtype[Any]) -> bool | int:
+    """What stands in for a missing boolean or integer under its mask."""
+    return False if dtype.kind == "b" else 0
+
+
+def _refuse_kind(name: str, datatype: str, elements: list[Any], allowed: set[type]) -> None:
+    for position, cell in enumerate(elements):
+        if cell is not None and type(cell) not in allowed:
+            found = _JSON_NAMES.get(type(cell), type(cell).__name__)
+            wanted = "true or false" if allowed == {bool} else "a number"
+            raise InvalidRequest(
+                f"input {name!r}, value {position}: expected {wanted} for {datatype}, got {found}"
+            )
+
+
+def _parse_floats(
+    name: str, datatype: str, dtype: np.dtype[Any], elements: list[Any], integers: bool
+) -> Array:
+    try:
+        wide = np.array(elements, dtype=np.float64)
+    except OverflowError as error:
+        raise InvalidRequest(f"input {name!r}: a number is too large for {datatype}") from error
+    if integers:
+        for position in np.flatnonzero(np.abs(wide) >= 2**53):
+            cell = elements[position]
+            if type(cell) is int and int(wide[position]) != cell:
+                raise InvalidRequest(
+                    f"input {name!r}, value {position}: an integer beyond 2**53 that {datatype}"
+                    f" cannot hold exactly"
+                )
+    if dtype == np.float64:
+        return wide
+    # A number of datatype FP32 means the nearest float32, as it would be in a binary tensor.
+    with np.errstate(over="ignore"):
+        narrow = wide.astype(dtype)
+    _refuse_at(name, np.isinf(narrow) & np.isfinite(wide), f"a number too large for {datatype}")
+    return narrow
+
+
+def _parse_integers(
+    name: str, datatype: str, dtype: np.dtype[Any], elements: list[Any], floats: bool
+) -> Array:
+    if floats:
+        elements = [
+            _integral(name, datatype, position, cell) for position, cell in enumerate(elements)
+        ]
+    limits = np.iinfo(dtype)
+    if elements and not (limits.min <= min(elements) and max(elements) <= limits.max):
+        outside = np.array([not limits.min <= cell <= limits.max for cell in elements])
+        _refuse_at(name, outside, f"an integer outside {datatype}")
+    return np.array(elements, dtype=dtype)
+
+
+def _integral(name: str, datatype: str, position: int, cell: float) -> int:
+    if type(cell) is float and not cell.is_integer():
+        raise InvalidRequest(
+            f"input {name!r}, value {position}: expected an integer for {datatype}, got a number"
+            f" with a fraction"
+        )
+    return int(cell)
+
+
+def _convert(name: str, datatype: str, values: Array, wanted: np.dtype[Any]) -> Array:
+    """Change the dtype, refusing what would not come back the same."""
+    if values.dtype == wanted:
+        return values
+    what = _KINDS[wanted.kind]
+    if wanted.kind in "iu" and values.dtype.kind in "iuf":
+        limits = np.iinfo(wanted)
+        # 2.0**63 is exact, and the largest integers of 64 bits lie just below it
+        below = values < float(limits.min)
+        above = values >= float(limits.max + 1)
+        with np.errstate(invalid="ignore"):
+            fraction = values != np.trunc(values)
+        _refuse_at(name, fraction, f"a {datatype} that is no integer, where {wanted} is expected")
+        _refuse_at(name, below | above, f"a {datatype} too large for {wanted}")
+    with np.errstate(over="ignore", invalid="ignore"):
+        result = values.astype(wanted)
+        back = result.astype(values.dtype)
+    lossy = back != values
+    if wanted.kind == "f":
+        if values.dtype.kind == "f":
+            lossy &= ~np.isnan(values)
+        elif values.dtype.itemsize == 8:
+            # the largest uint64 rounds up to 2**64 and would wrap around on its way back
+            lossy |= result >= float(np.iinfo(values.dtype).max)
+    _refuse_at(name, lossy, f"a {datatype} that {what} ({wanted}) cannot hold exactly")
+    return result
+
+
+_KINDS = {"b": "a boolean", "i": "an integer", "u": "an integer", "f": "a floating-point number"}
+
+
+def _refuse_at(name: str, wrong: npt.NDArray[np.bool_], found: str) -> None:
+    if wrong.any():
+        raise InvalidRequest(f"input {name!r}, value {int(np.argmax(wrong))}: got {found}")
+
+
+def _finish_floats(
+    name: str,
+    values: Array,
+    missing: npt.NDArray[np.bool_] | None,
+    nullable: bool,
+    finite: bool,
+) -> Array:
+    if missing is not None:
+        values = values.copy() if not values.flags.writeable else values
+        values[missing] = np.nan
+    if not nullable:
+        _refuse_at(name, np.isnan(values), "NaN, and the model cannot handle missing values there")
+    if finite:
+        _refuse_at(name, np.isinf(values), "an infinite number, which the model refuses")
+    return values

@@ -1,0 +1,238 @@
+"""Predictions to V2 output tensors, as the signature and the metadata say."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from pyfunc_packaging.errors import InvalidRequest, ModelFailure
+from pyfunc_packaging.frame import to_json
+from pyfunc_packaging.schema import NUMPY_TYPES, TENSOR_DATATYPES, Column, Tensor
+
+Array = npt.NDArray[Any]
+Output = Column | Tensor
+
+
+@dataclass(frozen=True)
+class Encoded:
+    """One output tensor: ``data`` is flat, in row-major order, with None for what is missing."""
+
+    name: str
+    datatype: str
+    shape: list[int]
+    data: list[Any]
+
+
+class Encoder:
+    """Encodes the predictions of one model.
+
+    Parameters
+    ----------
+    outputs : sequence of Column or Tensor
+
+    Examples
+    --------
+    >>> encoder = Encoder([Column("price", "double", nullable=True)])
+    >>> encoder.encode({"price": np.array([1.5, np.nan])}, rows=2)
+    [Encoded(name='price', datatype='FP64', shape=[2], data=[1.5, None])]
+    """
+
+    def __init__(self, outputs: Sequence[Output]) -> None:
+        self._outputs = {output.name: output for output in outputs}
+
+    def select(self, requested: Sequence[str] | None) -> list[str]:
+        """Names of the outputs to send: those asked for, in that order, or all.
+
+        Raises
+        ------
+        InvalidRequest
+            If one is unknown, or asked for twice.
+        """
+        if not requested:
+            return list(self._outputs)
+        for name in requested:
+            if name not in self._outputs:
+                known = ", ".join(map(repr, self._outputs))
+                raise InvalidRequest(f"output {name!r:.80}: unknown; the model returns {known}")
+        if len(set(requested)) != len(requested):
+            raise InvalidRequest("outputs: expected each name once, got one more than once")
+        return list(requested)
+
+    def encode(
+        self, predictions: Mapping[str, Array], *, rows: int, names: Sequence[str] | None = None
+    ) -> list[Encoded]:
+        """Encode predictions by output name.
+
+        Parameters
+        ----------
+        predictions : mapping of str to ndarray of shape (rows, ...)
+        rows : int
+        names : sequence of str, optional
+            What :meth:`select` returned.
+
+        Raises
+        ------
+        ModelFailure
+            If an array does not fit the signature.
+        """
+        return [
+            _encode(self._outputs[name], predictions[name], rows)
+            for name in (self._outputs if names is None else names)
+        ]
+
+
+def _encode(output: Output, values: Array, rows: int) -> Encoded:
+    if values.ndim == 0 or len(values) != rows:
+        raise ModelFailure(
+            f"the model returned shape {list(values.shape)} for output {output.name!r} of a request"
+            f" with {rows} rows"
+        )
+    if isinstance(output, Column):
+        if values.ndim == 2 and values.shape[1] == 1:
+            values = values[:, 0]
+        if values.ndim != 1:
+            raise ModelFailure(
+                f"the model returned shape {list(values.shape)} for output {output.name!r}, which"
+                f" the signature says is a column"
+            )
+    elif len(values.shape) != len(output.shape) or any(
+        want not in (-1, got) for want, got in zip(output.shape, values.shape, strict=True)
+    ):
+        raise ModelFailure(
+            f"the model returned shape {list(values.shape)} for output {output.name!r}, where the"
+            f" signature says {list(output.shape)}"
+        )
+    kind = output.type if isinstance(output, Column) else ""
+    cells = _cast(output, values.ravel())
+    return Encoded(output.name, output.datatype, list(values.shape), to_json(kind, cells))
+
+
+def _cast(output: Output, values: Array) -> Array:
+    """Values in the output's dtype; a conversion that loses something is the model's failure."""
+    wanted = np.dtype(
+        NUMPY_TYPES[output.type]
+        if isinstance(output, Column)
+        else "object"
+        if output.datatype == "BYTES"
+        else output.dtype
+    )
+    if values.dtype == wanted:
+        return values
+    if wanted.kind == "O":
+        return values.astype(object)
+    if wanted.kind == "M" and values.dtype.kind == "M":
+        return values.astype(wanted)
+    try:
+        with np.errstate(over="ignore", invalid="ignore"):
+            result = values.astype(wanted)
+            same = (result == values) | ((values != values) & (result != result))  # noqa: PLR0124 - NaN
+    except (TypeError, ValueError) as error:
+        raise ModelFailure(_other_type(output, values)) from error
+    if not np.all(same):
+        raise ModelFailure(_other_type(output, values))
+    return result
+
+
+def _other_type(output: Output, values: Array) -> str:
+    return (
+        f"the model returned {values.dtype} for output {output.name!r}, where its signature says"
+        f" {output.type if isinstance(output, Column) else output.dtype}; log the model again with"
+        f" infer_signature(X, model.predict(X))"
+    )
+
+
+# --- what a model may return ------------------------------------------------------------------
+
+
+def name_predictions(result: Any, outputs: Sequence[Output]) -> dict[str, Array]:
+    """Split what a model returned into named arrays.
+
+    Parameters
+    ----------
+    result : DataFrame, Series, ndarray, list, dict of arrays, or scalar
+    outputs : sequence of Column or Tensor
+        The outputs that the signature names; empty if it names none.
+
+    Returns
+    -------
+    dict of str to ndarray
+
+    Raises
+    ------
+    ModelFailure
+        If the names or their number are not those of the signature.
+
+    Examples
+    --------
+    >>> name_predictions([1, 2], [Column("n", "long")])
+    {'n': array([1, 2])}
+    """
+    names = [output.name for output in outputs]
+    if isinstance(result, list) and result and isinstance(result[0], dict):
+        result = {key: [row.get(key) for row in result] for key in result[0]}
+    if hasattr(result, "columns") and hasattr(result, "iloc"):  # a DataFrame, without importing it
+        parts = {str(name): _to_array(result[name]) for name in result.columns}
+    elif isinstance(result, dict):
+        parts = {str(name): _to_array(part) for name, part in result.items()}
+    else:
+        return _name_array(_to_array(result), names)
+    if not names or set(names) == set(parts):
+        return parts
+    if len(names) == len(parts) and all(name.startswith("output-") for name in names):
+        return dict(zip(names, parts.values(), strict=True))
+    raise ModelFailure(
+        f"the model returned {', '.join(map(repr, parts))}, where its signature says"
+        f" {', '.join(map(repr, names))}"
+    )
+
+
+def _name_array(values: Array, names: Sequence[str]) -> dict[str, Array]:
+    if len(names) <= 1:
+        return {(names[0] if names else "output-0"): values}
+    if values.ndim == 2 and values.shape[1] == len(names):
+        return {name: values[:, position] for position, name in enumerate(names)}
+    raise ModelFailure(
+        f"the model returned an array of shape {list(values.shape)}, where its signature says"
+        f" {len(names)} outputs"
+    )
+
+
+def _to_array(part: Any) -> Array:
+    if hasattr(part, "to_numpy"):
+        kind = getattr(part.dtype, "kind", "O")
+        missing = part.isna()
+        if kind in "iub" and missing.any():
+            part = part.astype(object).where(~missing, None)
+        part = part.to_numpy()
+    elif hasattr(part, "toarray"):  # a scipy sparse matrix
+        part = part.toarray()
+    values = np.asarray(part)
+    if values.dtype.kind in "US":
+        values = values.astype(object)
+    return values
+
+
+def describe(predictions: Mapping[str, Array]) -> tuple[Output, ...]:
+    """Describe arrays that a model really returned, for a signature that does not.
+
+    Raises
+    ------
+    ModelFailure
+        If no V2 datatype can carry one.
+    """
+    result: list[Output] = []
+    for name, values in predictions.items():
+        if values.dtype.kind == "M":
+            result.append(Column(name, "datetime", nullable=True))
+            continue
+        dtype = str(values.dtype)
+        if dtype not in TENSOR_DATATYPES:
+            raise ModelFailure(
+                f"the model returned {dtype} for output {name!r}, which no datatype can carry"
+            )
+        result.append(Tensor(name, dtype, (-1, *values.shape[1:])))
+    return tuple(result)

@@ -1,0 +1,281 @@
+"""What computes predictions: a bundle's reference pipeline, or any MLflow PyFunc model."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import replace
+from pathlib import Path
+from typing import Any, Protocol
+
+import numpy as np
+import numpy.typing as npt
+import yaml
+
+from mlserver_pyfunc.encode import describe, name_predictions
+from pyfunc_packaging.bundle import MLMODEL, Bundle, is_bundle, load_bundle
+from pyfunc_packaging.errors import (
+    BundleNotFound,
+    MalformedBundle,
+    MissingDependency,
+    MissingSignature,
+    ModelFailure,
+    PyFuncError,
+)
+from pyfunc_packaging.schema import Column, Schema, Tensor
+
+Array = npt.NDArray[Any]
+
+
+class Engine(Protocol):
+    """Predicts decoded inputs; one object a model, called from one thread at a time."""
+
+    @property
+    def schema(self) -> Schema:
+        """What goes in and what comes out, exactly."""
+
+    @property
+    def platform(self) -> str:
+        """Name of the framework, for model metadata."""
+
+    def predict(
+        self, values: Mapping[str, Array], *, rows: int, params: Mapping[str, Any]
+    ) -> dict[str, Array]:
+        """Predictions by output name, each of shape (rows, ...)."""
+
+
+def load_engine(path: Path) -> Engine:
+    """Load the engine of the model in a directory.
+
+    Parameters
+    ----------
+    path : pathlib.Path
+        A bundle, or any MLflow model with the ``python_function`` flavor and a signature.
+
+    Returns
+    -------
+    Engine
+
+    Raises
+    ------
+    PyFuncError
+        With one line that says why the model cannot be served.
+    """
+    if is_bundle(path):
+        return BundleEngine(load_bundle(path))
+    if not (path / MLMODEL).is_file():
+        raise BundleNotFound(
+            f"{path}: no model there ({MLMODEL} is not in it); the directory should be one that"
+            f" package_model() or MLflow wrote"
+        )
+    return MlflowEngine(path)
+
+
+class BundleEngine:
+    """The pyfunc engine for a bundle: decoded columns, a DataFrame, the reference pipeline.
+
+    Parameters
+    ----------
+    bundle : Bundle
+    """
+
+    platform = "sklearn"
+
+    def __init__(self, bundle: Bundle) -> None:
+        try:
+            from pyfunc_packaging.scoring import Scorer
+        except ModuleNotFoundError as error:
+            raise MissingDependency(
+                f"{bundle.path}: the pyfunc engine needs the Python module {error.name!r}; install"
+                f" mlserver-pyfunc[pyfunc]"
+            ) from error
+        self.bundle = bundle
+        self.schema = bundle.schema
+        self._scorer = Scorer(bundle)
+
+    def predict(
+        self, values: Mapping[str, Array], *, rows: int, params: Mapping[str, Any]
+    ) -> dict[str, Array]:
+        """Predict with the reference; see :class:`Engine`."""
+        _ = params  # a bundle has none
+        try:
+            result = self._scorer.predict_columns(values, rows)
+        except PyFuncError:
+            raise
+        except Exception as error:  # whatever the model's own code raises
+            raise ModelFailure(_raised(error)) from error
+        return name_predictions(result, self.schema.outputs)
+
+
+class MlflowEngine:
+    """The pyfunc engine for any MLflow model: through ``mlflow.pyfunc``, without any service.
+
+    Parameters
+    ----------
+    path : pathlib.Path
+    """
+
+    def __init__(self, path: Path) -> None:
+        schema, flavors = _read_mlmodel(path)
+        self.platform = next((name for name in flavors if name != "python_function"), "pyfunc")
+        try:
+            import mlflow.pyfunc
+        except ModuleNotFoundError as error:
+            raise MissingDependency(
+                f"{path}: this is an MLflow model and no compiled bundle, and the Python module"
+                f" {error.name!r} is not installed here; install mlserver-pyfunc[pyfunc]"
+            ) from error
+        try:
+            self._model = mlflow.pyfunc.load_model(str(path), suppress_warnings=True)
+        except ModuleNotFoundError as error:
+            raise MissingDependency(
+                f"{path}: the model needs the Python module {error.name!r}; install what its"
+                f" requirements.txt lists"
+            ) from error
+        self._single = (
+            len(schema.inputs) == 1 and not self._model.metadata.signature.inputs.has_input_names()
+        )
+        self.schema = self._observe(schema)
+
+    def predict(
+        self, values: Mapping[str, Array], *, rows: int, params: Mapping[str, Any]
+    ) -> dict[str, Array]:
+        """Predict through MLflow; see :class:`Engine`."""
+        if rows == 0:
+            return {output.name: _empty(output) for output in self.schema.outputs}
+        return name_predictions(self._call(values, params), self.schema.outputs)
+
+    def _call(self, values: Mapping[str, Array], params: Mapping[str, Any]) -> Any:
+        from pyfunc_packaging.frame import to_frame
+
+        data: Any
+        if self.schema_is_columnar:
+            data = to_frame(self._columns, values)
+        elif self._single:
+            data = next(iter(values.values()))
+        else:
+            data = dict(values)
+        try:
+            return self._model.predict(data, params=dict(params) or None)
+        except Exception as error:  # whatever the model's own code, or MLflow, raises
+            raise ModelFailure(_raised(error)) from error
+
+    def _observe(self, schema: Schema) -> Schema:
+        """Correct the outputs by what the model really returns, where it can be tried.
+
+        Signatures are often inferred from the training target (integers) while the model returns
+        floats; what metadata says has to be what comes.
+        """
+        import pandas as pd
+
+        text = "str" if int(pd.__version__.partition(".")[0]) >= 3 else "object"
+        self._columns = tuple(
+            replace(column, dtype=text, missing=None if text == "str" else "NaN")
+            if column.type == "string"
+            else column
+            for column in schema.columns
+        )
+        self.schema_is_columnar = schema.columnar
+        # MLflow itself refuses missing integers, whatever the signature says
+        inputs = tuple(
+            replace(field, nullable=False)
+            if isinstance(field, Column) and field.type in ("integer", "long")
+            else field
+            for field in schema.inputs
+        )
+        schema = replace(schema, inputs=inputs)
+        for values in (self._example(schema), _zeros(schema)):
+            if values is None:
+                continue
+            try:
+                observed = name_predictions(self._call(values, {}), schema.outputs)
+            except ModelFailure:
+                continue
+            return replace(schema, outputs=_merge(schema.outputs, describe(observed)))
+        return schema
+
+    def _example(self, schema: Schema) -> dict[str, Array] | None:
+        """The model's own input example as decoded columns, if it has one that fits."""
+        import pandas as pd
+
+        from pyfunc_packaging.frame import from_frame
+
+        example = self._model.input_example
+        if not schema.columnar or not isinstance(example, pd.DataFrame):
+            return None
+        try:
+            return from_frame(schema, example)
+        except PyFuncError:
+            return None
+
+
+def _read_mlmodel(path: Path) -> tuple[Schema, Mapping[str, Any]]:
+    file = path / MLMODEL
+    try:
+        content = yaml.safe_load(file.read_bytes())
+    except (yaml.YAMLError, UnicodeDecodeError, RecursionError) as error:
+        raise MalformedBundle(f"{file}: expected YAML, found something else") from error
+    flavors = content.get("flavors") if isinstance(content, dict) else None
+    if not isinstance(flavors, dict):
+        raise MalformedBundle(f"{file}: expected an MLflow model with flavors, found none")
+    if "python_function" not in flavors:
+        raise MalformedBundle(
+            f"{file}: the model has the flavors {', '.join(flavors)}, and python_function is not"
+            f" among them; log it with a flavor that MLflow can load as a Python function"
+        )
+    signature = content.get("signature")
+    if not signature or not signature.get("inputs"):
+        raise MissingSignature(
+            f"{path}: the model has no signature, so nothing says what it takes. Log it again with"
+            f" one: mlflow.sklearn.log_model(model, name=...,"
+            f" signature=mlflow.models.infer_signature(X, model.predict(X)))"
+        )
+    return Schema.from_mlflow(signature), flavors
+
+
+def _raised(error: Exception) -> str:
+    return f"the model raised {type(error).__name__}; the server's log has the details"
+
+
+def _zeros(schema: Schema) -> dict[str, Array]:
+    """One row of zeros and empty texts, to see what a model returns."""
+    values: dict[str, Array] = {}
+    for field in schema.inputs:
+        if isinstance(field, Tensor):
+            shape = tuple(1 if size == -1 else size for size in field.shape)
+            dtype = "object" if field.datatype == "BYTES" else field.dtype
+            values[field.name] = np.full(shape, "" if dtype == "object" else 0, dtype)
+        elif field.datatype == "BYTES" and field.type != "datetime":
+            values[field.name] = np.array(["" if field.type == "string" else b""], dtype=object)
+        elif field.type == "datetime":
+            values[field.name] = np.array(["1970-01-01"], dtype="datetime64[ns]")
+        else:
+            values[field.name] = np.zeros(1, {"BOOL": "bool"}.get(field.datatype, _dtype(field)))
+    return values
+
+
+def _dtype(column: Column) -> str:
+    from pyfunc_packaging.schema import NUMPY_TYPES
+
+    return NUMPY_TYPES[column.type]
+
+
+def _merge(
+    declared: tuple[Column | Tensor, ...], observed: tuple[Column | Tensor, ...]
+) -> tuple[Column | Tensor, ...]:
+    """What the signature says where it is right, else what was seen."""
+    said = {output.name: output for output in declared}
+    return tuple(
+        said[seen.name]
+        if seen.name in said
+        and said[seen.name].datatype == seen.datatype
+        and len(said[seen.name].shape) == len(seen.shape)
+        else seen
+        for seen in observed
+    )
+
+
+def _empty(output: Column | Tensor) -> Array:
+    if isinstance(output, Column):
+        return np.empty(0, _dtype(output))
+    shape = tuple(0 if size == -1 else size for size in output.shape)
+    return np.empty(shape, "object" if output.datatype == "BYTES" else output.dtype)

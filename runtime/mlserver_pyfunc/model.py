@@ -1,0 +1,148 @@
+"""The MLServer runtime: loads a model from a directory and answers V2 requests with it."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Mapping
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import Any
+
+from mlserver import MLModel, ModelSettings
+from mlserver.logging import logger
+from mlserver.types import Datatype as MLServerDatatype
+from mlserver.types import (
+    InferenceRequest,
+    InferenceResponse,
+    MetadataTensor,
+    Parameters,
+    RequestInput,
+    ResponseOutput,
+    TensorData,
+)
+from mlserver.utils import get_model_uri
+
+from mlserver_pyfunc.decode import Decoder
+from mlserver_pyfunc.encode import Encoder
+from mlserver_pyfunc.engines import BundleEngine, Engine, load_engine
+from mlserver_pyfunc.params import read_params
+from mlserver_pyfunc.status import to_mlserver_error
+from pyfunc_packaging.errors import ModelFailure, PyFuncError, WrongPredictions
+from pyfunc_packaging.golden import differences
+from pyfunc_packaging.schema import Column, Tensor
+
+
+class PyFuncRuntime(MLModel):  # type: ignore[misc]  # MLServer is not typed
+    """Serves one bundle, or one MLflow PyFunc model with a signature.
+
+    ``parameters.uri`` of the model settings names the directory: a path, absolute or relative to
+    the settings file, or a ``file://`` URL.
+
+    Parameters
+    ----------
+    settings : mlserver.ModelSettings
+    """
+
+    def __init__(self, settings: ModelSettings) -> None:
+        super().__init__(settings)
+        # One thread: the model's own threads and the replicas are what scales. Its queue is what
+        # keeps a slow predict from holding up the event loop, and with it the probes.
+        self._executor = ThreadPoolExecutor(max_workers=1, thread_name_prefix="pyfunc-predict")
+
+    async def load(self) -> bool:
+        """Load the model and predict its golden rows; see :class:`mlserver.MLModel`.
+
+        Raises
+        ------
+        PyFuncError
+            If the model cannot be served; the message is one line that says why.
+        """
+        uri = await get_model_uri(self._settings)
+        self._engine: Engine = await self._in_thread(load_engine, Path(uri))
+        schema = self._engine.schema
+        self._params = schema.params
+        self._decoder = Decoder(schema)
+        self._encoder = Encoder(schema.outputs)
+        self._settings.platform = self._settings.platform or self._engine.platform
+        self.inputs = [_metadata(field) for field in schema.inputs]
+        self.outputs = [_metadata(field) for field in schema.outputs]
+        if isinstance(self._engine, BundleEngine):
+            await self._in_thread(self._check_golden, self._engine)
+        return True
+
+    async def predict(self, payload: InferenceRequest) -> InferenceResponse:
+        """Answer one request; see :class:`mlserver.MLModel`."""
+        try:
+            outputs = await self._in_thread(self._infer, payload)
+        except PyFuncError as error:
+            if isinstance(error, ModelFailure):
+                logger.error("model %s failed: %s", self.name, error, exc_info=error)
+            raise to_mlserver_error(error) from error
+        return InferenceResponse(
+            id=payload.id, model_name=self.name, model_version=self.version, outputs=outputs
+        )
+
+    async def unload(self) -> bool:
+        """Let the thread finish and end."""
+        self._executor.shutdown(wait=False, cancel_futures=True)
+        return True
+
+    async def _in_thread(self, function: Any, *arguments: Any) -> Any:
+        loop = asyncio.get_running_loop()
+        return await loop.run_in_executor(self._executor, function, *arguments)
+
+    def _infer(self, payload: InferenceRequest) -> list[ResponseOutput]:
+        """Decode, predict, encode."""
+        requested = [output.name for output in payload.outputs or []]
+        names = self._encoder.select(requested)
+        params = read_params(self._params, _extras(payload.parameters))
+        decoded = self._decoder.decode(payload.inputs)
+        predictions = self._engine.predict(decoded.values, rows=decoded.rows, params=params)
+        return [
+            ResponseOutput(
+                name=output.name,
+                shape=output.shape,
+                datatype=MLServerDatatype(output.datatype),
+                data=TensorData(root=output.data),
+            )
+            for output in self._encoder.encode(predictions, rows=decoded.rows, names=names)
+        ]
+
+    def _check_golden(self, engine: BundleEngine) -> None:
+        """Predict the golden rows as requests are; the model is ready only if they are right."""
+        golden = engine.bundle.golden()
+        request = InferenceRequest(
+            inputs=[RequestInput(**tensor) for tensor in golden["request"]["inputs"]]
+        )
+        found = [
+            {
+                "name": output.name,
+                "shape": output.shape,
+                "datatype": str(output.datatype),
+                "data": output.data.root,
+            }
+            for output in self._infer(request)
+        ]
+        difference = differences(golden["response"], {"outputs": found})
+        if difference is not None:
+            raise WrongPredictions(
+                f"{engine.bundle.path}: the golden rows are not predicted as they were when the"
+                f" model was packaged: {difference}. Compare the versions in data/manifest.json"
+                f" with those installed here"
+            )
+
+
+def _extras(parameters: Parameters | None) -> Mapping[str, Any]:
+    return (parameters.model_extra or {}) if parameters is not None else {}
+
+
+def _metadata(field: Column | Tensor) -> MetadataTensor:
+    parameters = None
+    if isinstance(field, Column) and field.type == "datetime":
+        parameters = Parameters(content_type="datetime")
+    return MetadataTensor(
+        name=field.name,
+        datatype=MLServerDatatype(field.datatype),
+        shape=list(field.shape),
+        parameters=parameters,
+    )

@@ -1,0 +1,74 @@
+"""Check the raw tensors of a gRPC request, which MLServer unpacks without looking."""
+
+from __future__ import annotations
+
+import math
+import struct
+
+from mlserver.grpc import dataplane_pb2 as pb
+
+from mlserver_pyfunc.elements import NUMBERS
+from pyfunc_packaging.errors import InvalidRequest
+
+
+def check_raw_contents(request: pb.ModelInferRequest) -> None:
+    """Refuse ``raw_input_contents`` that do not fit the inputs they belong to.
+
+    Parameters
+    ----------
+    request : ModelInferRequest
+
+    Raises
+    ------
+    InvalidRequest
+        If their number, or the length of one, is not what shapes and datatypes say.
+    """
+    raw = request.raw_input_contents
+    if not raw:
+        return
+    if len(raw) != len(request.inputs):
+        raise InvalidRequest(
+            f"raw_input_contents: expected one for each of the {len(request.inputs)} inputs, got"
+            f" {len(raw)}"
+        )
+    for tensor, content in zip(request.inputs, raw, strict=True):
+        if tensor.contents.ListFields():
+            raise InvalidRequest(
+                f"input {tensor.name!r:.80}: has contents although the request has"
+                f" raw_input_contents; send one of them"
+            )
+        if any(size < 0 for size in tensor.shape):
+            raise InvalidRequest(f"input {tensor.name!r:.80}: expected a shape without negatives")
+        size = math.prod(tensor.shape)
+        if tensor.datatype == "BYTES":
+            _check_bytes(tensor.name, content, size)
+            continue
+        if tensor.datatype not in NUMBERS:
+            known = ", ".join([*NUMBERS, "BYTES"])
+            raise InvalidRequest(
+                f"input {tensor.name!r:.80}: expected a datatype of {known}, got"
+                f" {tensor.datatype!r:.80}"
+            )
+        expected = size * NUMBERS[tensor.datatype].itemsize
+        if len(content) != expected:
+            raise InvalidRequest(
+                f"input {tensor.name!r:.80}: shape {list(tensor.shape)[:8]} of {tensor.datatype}"
+                f" means {expected} raw bytes, got {len(content)}"
+            )
+
+
+def _check_bytes(name: str, content: bytes, size: int) -> None:
+    """Walk the length prefixes: four bytes, little-endian, before each element."""
+    offset, count = 0, 0
+    while offset < len(content):
+        if offset + 4 > len(content):
+            raise InvalidRequest(f"input {name!r:.80}: the raw bytes end within a length prefix")
+        (length,) = struct.unpack_from("<I", content, offset)
+        offset += 4 + length
+        count += 1
+        if offset > len(content):
+            raise InvalidRequest(
+                f"input {name!r:.80}, value {count - 1}: its length prefix goes beyond the bytes"
+            )
+    if count != size:
+        raise InvalidRequest(f"input {name!r:.80}: expected {size} raw elements, got {count}")

@@ -1,0 +1,206 @@
+"""MLServer, started for one model: ready only when it is, and failing where people see it.
+
+MLServer itself answers ready before any model is registered, exits 0 when a model does not load,
+and explains a malformed body in FastAPI's format. The two seams it leaves (``_create_servers`` and
+the servers' own methods) are enough to mend that.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from typing import Any
+
+import grpc
+from fastapi import Request
+from fastapi.exceptions import RequestValidationError
+from mlserver import MLServer, ModelSettings, Settings
+from mlserver.errors import InvalidModelURI, MLServerError
+from mlserver.grpc import GRPCServer
+from mlserver.grpc import dataplane_pb2 as pb
+from mlserver.logging import logger
+from mlserver.rest import RESTServer
+from mlserver.rest.responses import Response
+from mlserver.utils import install_uvloop_event_loop
+from starlette.exceptions import HTTPException
+
+from mlserver_pyfunc.raw import check_raw_contents
+from pyfunc_packaging.errors import PyFuncError
+
+#: Exit statuses of the server process; documented in ``pyfunc serve --help``.
+EXIT_LOAD_FAILED = 3
+
+
+class PyFuncServer(MLServer):  # type: ignore[misc]  # MLServer is not typed
+    """MLServer that loads its models first and opens its ports when they are ready.
+
+    Parameters
+    ----------
+    settings : mlserver.Settings
+    """
+
+    def __init__(self, settings: Settings) -> None:
+        self._loading: asyncio.Future[Any] | None = None
+        self._stopped = False
+        super().__init__(settings)
+        logger.addFilter(_without_client_tracebacks)
+
+    def _create_servers(self) -> None:
+        super()._create_servers()
+        self._rest_server = PyFuncRESTServer(
+            self._settings, self._data_plane, self._model_repository_handlers
+        )
+        self._grpc_server = PyFuncGRPCServer(
+            self._settings, self._data_plane, self._model_repository_handlers
+        )
+        # MLServer calls a server without models ready
+        self._data_plane.ready = self._ready
+
+    async def _ready(self) -> bool:
+        models = list(await self._model_registry.get_models())
+        return bool(models) and all(model.ready for model in models)
+
+    async def start(self, models_settings: list[ModelSettings] | None = None) -> None:
+        """Load the models, then serve until stopped.
+
+        Raises
+        ------
+        Exception
+            Whatever kept a model from loading; no port was opened then.
+        """
+        self._loading = asyncio.gather(
+            *(self._model_registry.load(settings) for settings in models_settings or [])
+        )
+        try:
+            await self._loading
+        except asyncio.CancelledError:
+            if self._stopped:
+                return
+            raise
+        servers = [self._rest_server.start(), self._grpc_server.start()]
+        if self._metrics_server:
+            servers.append(self._metrics_server.start())
+        if self._kafka_server:
+            servers.append(self._kafka_server.start())
+        await asyncio.gather(*servers)
+
+    async def stop(self, sig: int | None = None) -> None:
+        """Stop serving, or stop loading."""
+        self._stopped = True
+        if self._loading is not None and not self._loading.done():
+            self._loading.cancel()
+            return
+        await super().stop(sig)
+
+
+class PyFuncRESTServer(RESTServer):  # type: ignore[misc]  # MLServer is not typed
+    """MLServer's REST server, with every refusal as ``{"error": …}``."""
+
+    def __init__(self, *args: Any) -> None:
+        super().__init__(*args)
+        self._app.add_exception_handler(RequestValidationError, _explain_body)
+        self._app.add_exception_handler(HTTPException, _explain_http)
+
+
+async def _explain_http(request: Request, error: HTTPException) -> Response:
+    detail = error.detail
+    if error.status_code == 404:
+        detail = f"there is no {request.url.path:.200}; this server speaks V2 only: /v2/…"
+    return Response({"error": detail}, status_code=error.status_code, headers=error.headers)
+
+
+async def _explain_body(request: Request, error: RequestValidationError) -> Response:
+    first = error.errors()[0]
+    if first["type"] == "json_invalid":
+        reason = first.get("ctx", {}).get("error", "it cannot be parsed")
+        message = f"the body is not JSON: {reason}"
+    elif not isinstance(error.body, dict):
+        message = "the body is not a V2 inference request: expected a JSON object with inputs"
+        content_type = request.headers.get("content-type", "")
+        if "json" not in content_type:
+            message += f"; send it with Content-Type: application/json, not {content_type!r:.80}"
+    else:
+        message = f"{_place(first['loc'], error.body)}: {first['msg']}"
+    return Response({"error": message}, status_code=400)
+
+
+def _place(location: tuple[int | str, ...], body: Any) -> str:
+    """Where in the request something is wrong; inputs and outputs by their names."""
+    parts: list[str] = []
+    for step in location[1:]:
+        body = _child(body, step)
+        if isinstance(step, int) and isinstance(body, dict) and isinstance(body.get("name"), str):
+            parts[-1:] = [f"{parts[-1].removesuffix('s')} {body['name']!r:.80}"]
+        elif not isinstance(step, str) or "[" not in step:  # leave out pydantic's own type names
+            parts.append(str(step))
+    return ", ".join(parts) or "the body"
+
+
+def _child(body: Any, step: int | str) -> Any:
+    if isinstance(body, dict):
+        return body.get(step)
+    return body[step] if isinstance(body, list) and isinstance(step, int) else None
+
+
+class PyFuncGRPCServer(GRPCServer):  # type: ignore[misc]  # MLServer is not typed
+    """MLServer's gRPC server, with raw tensors checked before they are unpacked."""
+
+    def _create_server(self) -> Any:
+        server = super()._create_server()
+        # Registered methods win over the generic handlers that MLServer added
+        server.add_registered_method_handlers(
+            "inference.GRPCInferenceService",
+            {
+                "ModelInfer": grpc.unary_unary_rpc_method_handler(
+                    self._model_infer,
+                    request_deserializer=pb.ModelInferRequest.FromString,
+                    response_serializer=pb.ModelInferResponse.SerializeToString,
+                )
+            },
+        )
+        return server
+
+    async def _model_infer(self, request: pb.ModelInferRequest, context: Any) -> Any:
+        try:
+            check_raw_contents(request)
+        except PyFuncError as error:
+            await context.abort(grpc.StatusCode.INVALID_ARGUMENT, str(error))
+        return await self._inference_servicer.ModelInfer(request, context)
+
+
+def _without_client_tracebacks(record: logging.LogRecord) -> bool:
+    """Log filter: a client's mistake is one line, our own fault keeps its traceback."""
+    error = record.exc_info[1] if record.exc_info else None
+    if isinstance(error, MLServerError) and error.status_code < 500:
+        record.exc_info = None
+        record.levelno, record.levelname = logging.INFO, "INFO"
+    return True
+
+
+def run(settings: Settings, models_settings: list[ModelSettings]) -> int:
+    """Serve until a signal ends it.
+
+    Parameters
+    ----------
+    settings : mlserver.Settings
+    models_settings : list of mlserver.ModelSettings
+
+    Returns
+    -------
+    int
+        Exit status: 0 after a signal, 3 when a model did not load.
+    """
+    install_uvloop_event_loop()
+
+    async def serve() -> None:
+        await PyFuncServer(settings).start(models_settings)
+
+    try:
+        asyncio.run(serve())
+    except (PyFuncError, InvalidModelURI) as error:
+        logger.error("cannot serve: %s", error)
+        return EXIT_LOAD_FAILED
+    except Exception:  # noqa: BLE001 - our own fault, or a library's: the log gets the traceback
+        logger.exception("cannot serve: an unexpected error")
+        return EXIT_LOAD_FAILED
+    return 0

@@ -1,0 +1,180 @@
+"""Text, bytes and datetimes of one BYTES tensor."""
+
+from __future__ import annotations
+
+import binascii
+import re
+from base64 import b64decode
+from datetime import UTC, datetime
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from pyfunc_packaging.errors import InvalidRequest
+from pyfunc_packaging.schema import Column
+
+Array = npt.NDArray[Any]
+
+#: Fraction of a second; ``datetime`` would cut it off after six digits in silence.
+_FRACTION = re.compile(r"[.,](\d+)")
+
+
+def read_text(name: str, elements: Any, *, nullable: bool, base64: bool = False) -> Array:
+    """Elements of a BYTES tensor as text.
+
+    Parameters
+    ----------
+    name : str
+        Of the input, for messages.
+    elements : sequence of str, bytes or None
+        bytes are UTF-8.
+    nullable : bool
+        Whether null is allowed.
+    base64 : bool
+        Whether the elements are base64 of the text.
+
+    Returns
+    -------
+    ndarray of shape (n,), dtype object
+        str, and None where a value is missing.
+
+    Raises
+    ------
+    InvalidRequest
+
+    Examples
+    --------
+    >>> read_text("city", ["Rome", b"Bern", None], nullable=True)
+    array(['Rome', 'Bern', None], dtype=object)
+    """
+    kinds = set(map(type, elements))
+    if base64 or not kinds <= {str}:
+        elements = [
+            _decode_one(name, position, cell, nullable, base64)
+            for position, cell in enumerate(elements)
+        ]
+    result = np.empty(len(elements), dtype=object)
+    result[:] = elements
+    return result
+
+
+def _decode_one(name: str, position: int, cell: Any, nullable: bool, base64: bool) -> str | None:
+    if cell is None:
+        _check_null(name, position, nullable)
+        return None
+    if base64:
+        cell = _decode_base64(name, position, cell)
+    if isinstance(cell, bytes):
+        try:
+            return cell.decode("utf-8")
+        except UnicodeDecodeError as error:
+            raise InvalidRequest(
+                f"input {name!r}, value {position}: expected text in UTF-8, got other bytes"
+            ) from error
+    if not isinstance(cell, str):
+        raise InvalidRequest(
+            f"input {name!r}, value {position}: expected text for BYTES, got {_kind(cell)}"
+        )
+    return cell
+
+
+def _kind(cell: Any) -> str:
+    names: dict[type, str] = {bool: "true or false", dict: "an object", list: "a list"}
+    return names.get(type(cell), "a number")
+
+
+def _check_null(name: str, position: int, nullable: bool) -> None:
+    if not nullable:
+        raise InvalidRequest(
+            f"input {name!r}, value {position}: expected BYTES, got null; the model cannot handle"
+            f" missing values in this input"
+        )
+
+
+def _decode_base64(name: str, position: int, cell: Any) -> bytes:
+    try:
+        return b64decode(cell, validate=True)
+    except (binascii.Error, ValueError, TypeError) as error:
+        raise InvalidRequest(
+            f"input {name!r}, value {position}: expected base64, as its content_type says, got"
+            f" something else"
+        ) from error
+
+
+def read_binary(column: Column, elements: Any, *, base64: bool) -> Array:
+    """Elements of a BYTES tensor as bytes; JSON strings are base64, or else their UTF-8."""
+    result = np.empty(len(elements), dtype=object)
+    for position, cell in enumerate(elements):
+        if cell is None:
+            _check_null(column.name, position, column.nullable)
+        elif base64:
+            result[position] = _decode_base64(column.name, position, cell)
+        elif isinstance(cell, str):
+            result[position] = cell.encode("utf-8")
+        elif isinstance(cell, bytes):
+            result[position] = cell
+        else:
+            raise InvalidRequest(
+                f"input {column.name!r}, value {position}: expected BYTES, got {_kind(cell)}"
+            )
+    return result
+
+
+def read_datetimes(column: Column, elements: Any) -> Array:
+    """Elements of a BYTES tensor as datetimes in UTC.
+
+    One rule: a text with an offset is that moment, a text without one is UTC.
+
+    Parameters
+    ----------
+    column : Column
+    elements : sequence of str, bytes or None
+        ISO 8601, such as ``2026-11-22T14:00:00+01:00``; at most nanoseconds.
+
+    Returns
+    -------
+    ndarray of shape (n,), dtype datetime64[ns]
+
+    Raises
+    ------
+    InvalidRequest
+
+    Examples
+    --------
+    >>> read_datetimes(Column("at", "datetime"), ["2026-11-22T14:00:00+01:00"])
+    array(['2026-11-22T13:00:00.000000000'], dtype='datetime64[ns]')
+    """
+    texts = read_text(column.name, elements, nullable=column.nullable)
+    result = np.empty(len(texts), dtype="datetime64[ns]")
+    for position, text in enumerate(texts):
+        result[position] = (
+            np.datetime64("NaT") if text is None else _read_datetime(column.name, position, text)
+        )
+    return result
+
+
+def _read_datetime(name: str, position: int, text: str) -> np.datetime64:
+    try:
+        moment = datetime.fromisoformat(text)
+    except ValueError as error:
+        raise InvalidRequest(
+            f"input {name!r}, value {position}: expected a datetime in ISO 8601, such as"
+            f" 2026-11-22T14:00:00Z, got other text"
+        ) from error
+    fraction = _FRACTION.search(text)
+    digits = fraction[1] if fraction else ""
+    if digits[9:].strip("0"):
+        raise InvalidRequest(
+            f"input {name!r}, value {position}: expected a datetime of at most nanoseconds, got a"
+            f" finer one"
+        )
+    if moment.tzinfo is not None:
+        moment = moment.astimezone(UTC).replace(tzinfo=None)
+    converted = np.datetime64(moment, "us").astype("datetime64[ns]")
+    if converted.astype("datetime64[us]") != np.datetime64(moment, "us"):
+        raise InvalidRequest(
+            f"input {name!r}, value {position}: expected a datetime from 1677-09-22 to 2262-04-11"
+        )
+    nanoseconds = np.timedelta64(int(digits[6:9].ljust(3, "0")), "ns")
+    return np.datetime64(converted + nanoseconds)

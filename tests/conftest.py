@@ -1,0 +1,192 @@
+"""Shared fixtures: the example's data and bundle, and real servers on loopback ports."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import socket
+import subprocess
+import sys
+import time
+import urllib.error
+import urllib.request
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+import pytest
+
+ROOT = Path(__file__).resolve().parent.parent
+EXAMPLE = ROOT / "models" / "california_housing"
+sys.path.append(str(EXAMPLE))
+
+#: Seconds that a server may take to become ready on a busy machine.
+PATIENCE = 120
+
+
+@dataclass(frozen=True)
+class Answer:
+    """Status and JSON of a response; ``text`` is what came."""
+
+    status: int
+    text: str
+
+    @property
+    def json(self) -> Any:
+        return json.loads(self.text)
+
+    @property
+    def error(self) -> str:
+        return str(self.json["error"])
+
+
+class Server:
+    """A real server process, its ports and its log."""
+
+    def __init__(self, process: subprocess.Popen[bytes], ports: dict[str, int], log: Path) -> None:
+        self.process = process
+        self.ports = ports
+        self._log = log
+
+    @property
+    def url(self) -> str:
+        return f"http://127.0.0.1:{self.ports['http']}"
+
+    @property
+    def log(self) -> str:
+        return self._log.read_text(encoding="utf-8", errors="replace")
+
+    def request(
+        self,
+        path: str,
+        body: Any = None,
+        *,
+        method: str | None = None,
+        headers: dict[str, str] | None = None,
+        timeout: float = 60,
+    ) -> Answer:
+        """Send a request; bytes as they are, everything else as JSON."""
+        data = body if body is None or isinstance(body, bytes) else json.dumps(body).encode()
+        request = urllib.request.Request(
+            self.url + path,
+            data,
+            {"Content-Type": "application/json", **(headers or {})},
+            method=method,
+        )
+        try:
+            with urllib.request.urlopen(request, timeout=timeout) as response:
+                return Answer(response.status, response.read().decode())
+        except urllib.error.HTTPError as error:
+            with error:
+                return Answer(error.code, error.read().decode())
+
+    def infer(self, model: str, body: Any, **options: Any) -> Answer:
+        return self.request(f"/v2/models/{model}/infer", body, **options)
+
+    def wait_until_ready(self) -> None:
+        deadline = time.monotonic() + PATIENCE
+        while time.monotonic() < deadline:
+            if self.process.poll() is not None:
+                raise AssertionError(f"the server ended:\n{self.log}")
+            try:
+                if self.request("/v2/health/ready").status == 200:
+                    return
+            except (urllib.error.URLError, ConnectionError, TimeoutError):
+                time.sleep(0.05)
+        raise AssertionError(f"the server was not ready after {PATIENCE} s:\n{self.log}")
+
+    def stop(self) -> int:
+        """Ask it to end, as Kubernetes does; the exit status."""
+        if self.process.poll() is None:
+            self.process.send_signal(signal.SIGTERM)
+        try:
+            return self.process.wait(timeout=30)
+        except subprocess.TimeoutExpired:
+            self.process.kill()
+            self.process.wait()
+            raise AssertionError(f"the server did not end after SIGTERM:\n{self.log}") from None
+
+
+def pick_ports() -> dict[str, int]:
+    """Three ports that were free a moment ago, held together so that they differ."""
+    held = [socket.create_server(("127.0.0.1", 0)) for _ in range(3)]
+    ports = [each.getsockname()[1] for each in held]
+    for each in held:
+        each.close()
+    return dict(zip(("http", "grpc", "metrics"), ports, strict=True))
+
+
+@pytest.fixture(scope="session")
+def start_server(
+    tmp_path_factory: pytest.TempPathFactory,
+) -> Iterator[Callable[..., Server]]:
+    """Start ``pyfunc serve MODEL …`` on free ports; every server ends with the session."""
+    servers: list[Server] = []
+
+    def start(
+        model: Path | str,
+        *arguments: str,
+        env: dict[str, str] | None = None,
+        wait: bool = True,
+        wrap: tuple[str, ...] = (),
+    ) -> Server:
+        ports = pick_ports()
+        folder = tmp_path_factory.mktemp("server")
+        command = [*wrap, sys.executable, "-Im", "pyfunc_packaging", "serve", str(model)]
+        for name, port in ports.items():
+            command += [f"--{name}-port", str(port)]
+        with (folder / "log").open("wb") as log:
+            process = subprocess.Popen(
+                [*command, *arguments],
+                stdout=log,
+                stderr=subprocess.STDOUT,
+                cwd=folder,
+                env={**os.environ, **(env or {})},
+            )
+        server = Server(process, ports, folder / "log")
+        servers.append(server)
+        if wait:
+            server.wait_until_ready()
+        return server
+
+    yield start
+    for server in servers:
+        if server.process.poll() is None:
+            server.stop()
+
+
+@pytest.fixture(scope="session")
+def synthetic() -> pd.DataFrame:
+    """3,000 rows of the example's synthetic census, target included."""
+    from data import make_synthetic
+
+    return make_synthetic(3000, seed=7)
+
+
+@pytest.fixture(scope="session")
+def california(synthetic: pd.DataFrame, tmp_path_factory: pytest.TempPathFactory) -> Any:
+    """The example model on synthetic rows: ``(pipeline, X, bundle)``."""
+    from data import TARGET
+    from train import NAME, make_pipeline
+
+    from pyfunc_packaging import package_model
+
+    rows, target = synthetic.drop(columns=TARGET), synthetic[TARGET]
+    pipeline = make_pipeline().fit(rows, target)
+    path = tmp_path_factory.mktemp("california") / "bundle"
+    return pipeline, rows, package_model(pipeline, rows, y=target, path=path, name=NAME)
+
+
+@pytest.fixture(scope="session")
+def california_server(california: Any, start_server: Callable[..., Server]) -> Server:
+    """A running server of the example bundle; tests share it, so none may break it."""
+    return start_server(california[2].path)
+
+
+@pytest.fixture
+def request_body() -> Any:
+    """The example's request of two rows, to change at will."""
+    return json.loads((EXAMPLE / "request.json").read_text(encoding="utf-8"))
