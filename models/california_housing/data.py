@@ -1,8 +1,12 @@
-"""California housing: the real census data where it is, else a synthetic census like it."""
+"""California housing: the real census data where it is, else a synthetic census like it.
+
+python models/california_housing/data.py housing.csv    # writes the synthetic one
+"""
 
 from __future__ import annotations
 
 import os
+import sys
 from pathlib import Path
 
 import numpy as np
@@ -116,3 +120,10 @@ def make_synthetic(rows: int = ROWS, *, seed: int = 1990) -> pd.DataFrame:
             TARGET: value,
         }
     )
+
+
+if __name__ == "__main__":
+    if len(sys.argv) != 2:
+        raise SystemExit("usage: data.py FILE.csv")
+    make_synthetic().to_csv(sys.argv[1], index=False)
+    print(f"{sys.argv[1]}: {ROWS} synthetic block groups")

@@ -250,7 +250,11 @@ def _check_manifest(manifest: Any, path: Path) -> None:
                 f"{where}: expected {key!r} to be {kind.__name__}, found"
                 f" {type(manifest.get(key)).__name__}"
             )
-    for name in manifest["files"]:
+    if not isinstance(manifest["reference"].get("file"), str):
+        raise MalformedBundle(f"{where}: expected 'reference' to name its file")
+    for name, digest in manifest["files"].items():
         parts = Path(name).parts
-        if Path(name).is_absolute() or ".." in parts:
+        if Path(name).is_absolute() or ".." in parts or "\0" in name:
             raise MalformedBundle(f"{where}: {name!r} names a file outside the bundle")
+        if not isinstance(digest, str):
+            raise MalformedBundle(f"{where}: expected the sha256 of {name!r}, found {digest!r}")

@@ -54,7 +54,8 @@ def to_series(column: Column, values: Array) -> pd.Series[Any]:
     """One column of :func:`to_frame`: ``values`` in the dtype that the column had in training."""
     dtype = column.dtype
     if column.type == "datetime":
-        return _datetimes(values, dtype)
+        return _datetimes(column, values)
+    _check_fits(column, values)
     if dtype == "category":
         return pd.Series(_categorical(column, values))
     missing = _mask(values)
@@ -66,6 +67,27 @@ def to_series(column: Column, values: Array) -> pd.Series[Any]:
     cells = np.ma.getdata(values).astype(object)
     cells[missing] = None
     return pd.Series(pd.array(cells, dtype=dtype), copy=False)
+
+
+def _check_fits(column: Column, values: Array) -> None:
+    """MLflow's types are wider than some of pandas: an int8 would wrap around in silence."""
+    if column.dtype is None or column.dtype == "category":
+        return
+    dtype = pd.api.types.pandas_dtype(column.dtype)
+    numbers = np.ma.getdata(values)
+    if dtype.kind in "iu" and numbers.dtype.kind in "iu" and len(numbers):
+        limits = np.iinfo(f"{dtype.kind}{dtype.itemsize}")
+        fits = limits.min <= int(numbers.min()) and int(numbers.max()) <= limits.max
+    elif dtype.kind == "f" and numbers.dtype.kind == "f" and dtype.itemsize < numbers.itemsize:
+        largest = float(np.finfo(f"f{dtype.itemsize}").max)
+        fits = not (np.abs(numbers[np.isfinite(numbers)]) > largest).any()
+    else:
+        return
+    if not fits:
+        raise UnsuitableData(
+            f"column {column.name!r}: a number is too large for {column.dtype}, which the column"
+            f" had in training"
+        )
 
 
 def _mask(values: Array) -> npt.NDArray[np.bool_] | None:
@@ -134,13 +156,28 @@ def _categorical(column: Column, values: Array) -> pd.Categorical:
     return pd.Categorical(cells, categories=categories, ordered=column.ordered)
 
 
-def _datetimes(values: Array, dtype: str | None) -> pd.Series[Any]:
-    series = pd.Series(values.astype("datetime64[ns]"), copy=False)
-    if dtype is None:
+def _datetimes(column: Column, values: Array) -> pd.Series[Any]:
+    moments: Array = values.astype("datetime64[ns]")
+    series = pd.Series(moments, copy=False)
+    if column.dtype is None:
         return series
-    if isinstance(pd.api.types.pandas_dtype(dtype), pd.DatetimeTZDtype):
-        return series.dt.tz_localize("UTC").astype(dtype)
-    return series.astype(dtype)
+    dtype = pd.api.types.pandas_dtype(column.dtype)
+    if isinstance(dtype, pd.DatetimeTZDtype):
+        series = series.dt.tz_localize("UTC")
+    try:
+        result = series.astype(dtype)
+        if dtype.kind == "O":
+            result[np.isnat(moments)] = _MISSING[column.missing or "None"]
+            return result
+        same = np.array_equal(_to_datetimes(result, np.isnat(moments)), moments, equal_nan=True)
+    except (TypeError, ValueError):  # Arrow refuses where numpy cuts off
+        same = False
+    if not same:
+        raise UnsuitableData(
+            f"column {column.name!r}: a datetime is finer than {column.dtype}, which the column"
+            f" had in training"
+        )
+    return result
 
 
 # --- from pandas ------------------------------------------------------------------------------
@@ -163,11 +200,18 @@ def from_frame(schema: Schema, frame: pd.DataFrame) -> dict[str, Array]:
     >>> from_frame(schema, pd.DataFrame({"name": ["a", "b"], "age": [1, 2]}))
     {'age': array([1., 2.])}
     """
+    if not isinstance(frame, pd.DataFrame):
+        raise UnsuitableData(f"the rows should be a pandas DataFrame, found {type(frame).__name__}")
     absent = [column.name for column in schema.columns if column.name not in frame.columns]
     if absent:
         raise UnsuitableData(
             f"the rows lack the column(s) {', '.join(map(repr, absent))}; the model takes"
             f" {', '.join(column.name for column in schema.columns)}"
+        )
+    repeated = set(frame.columns[frame.columns.duplicated()])
+    if twice := [column.name for column in schema.columns if column.name in repeated]:
+        raise UnsuitableData(
+            f"the rows hold the column(s) {', '.join(map(repr, twice))} more than once"
         )
     return {column.name: from_series(column, frame[column.name]) for column in schema.columns}
 
@@ -175,7 +219,7 @@ def from_frame(schema: Schema, frame: pd.DataFrame) -> dict[str, Array]:
 def from_series(column: Column, series: pd.Series[Any]) -> Array:
     """One column of :func:`from_frame`."""
     if isinstance(series.dtype, pd.CategoricalDtype):
-        series = series.astype(series.dtype.categories.dtype)
+        series = series.astype(object)  # categories of integers have no place for what is missing
     missing = series.isna().to_numpy(dtype=bool)
     if missing.any() and not column.nullable:
         raise UnsuitableData(
@@ -193,21 +237,27 @@ def from_series(column: Column, series: pd.Series[Any]) -> Array:
 
 
 def _to_float(series: pd.Series[Any], missing: npt.NDArray[np.bool_], dtype: str) -> Array:
-    if series.dtype == object and any(isinstance(cell, str) for cell in series):
+    kind = series.dtype.kind
+    if kind not in "biufO":
+        raise TypeError("no numbers")
+    if kind == "O" and any(isinstance(cell, str | bytes) for cell in series):
         raise ValueError("text among numbers")
-    result: Array = series.to_numpy(dtype=dtype, na_value=np.nan)
-    if series.dtype.kind in "iu" and (np.abs(result) >= MAX_EXACT).any():
-        exact = [
-            int(cell) == int(number)
-            for cell, number in zip(series[~missing], result[~missing], strict=True)
-        ]
-        if not all(exact):
-            raise ValueError("an integer has no exact float64")
-    if dtype == "float32" and series.dtype == np.float64:
-        wide = series.to_numpy(dtype="float64")
-        if not np.array_equal(wide, result.astype("float64"), equal_nan=True):
-            raise ValueError("a number has no exact float32")
-    return result
+    wide: Array = series.to_numpy(dtype="float64", na_value=np.nan)
+    if kind in "iuO":
+        for position in np.flatnonzero(~missing & (np.abs(wide) >= MAX_EXACT)):
+            cell = series.iloc[position]
+            if isinstance(cell, int | np.integer) and int(wide[position]) != int(cell):
+                raise ValueError("an integer has no exact float64")
+    wider = kind == "f" and series.dtype.itemsize > wide.itemsize
+    if wider and not np.array_equal(series.to_numpy(), wide, equal_nan=True):
+        raise ValueError("a number has no exact float64")
+    if dtype == "float64":
+        return wide
+    with np.errstate(over="ignore"):
+        narrow = wide.astype(dtype)
+    if not np.array_equal(narrow.astype(np.float64), wide, equal_nan=True):
+        raise ValueError(f"a number has no exact {dtype}")
+    return narrow
 
 
 def _to_integer(series: pd.Series[Any], missing: npt.NDArray[np.bool_], dtype: str) -> Array:
@@ -255,6 +305,8 @@ def _to_datetimes(series: pd.Series[Any], missing: npt.NDArray[np.bool_]) -> Arr
         series = series.dt.tz_convert("UTC").dt.tz_localize(None)
     if series.dtype.kind != "M":
         raise TypeError("no datetimes")
+    if isinstance(series.dtype, np.dtype):
+        series = series.astype("datetime64[ns]")  # refuses what to_numpy would wrap around
     moments: Array = series.to_numpy(dtype="datetime64[ns]")
     return moments
 

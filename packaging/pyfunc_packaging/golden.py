@@ -12,6 +12,7 @@ import numpy as np
 import numpy.typing as npt
 import pandas as pd
 
+from pyfunc_packaging.errors import UnsuitableData
 from pyfunc_packaging.frame import Array, from_json, to_frame, to_json
 from pyfunc_packaging.schema import Column, Schema, Tensor
 
@@ -26,6 +27,8 @@ TOLERANCE = 1e-9
 def choose_rows(rows: pd.DataFrame) -> pd.DataFrame:
     """Pick rows spread over the data, and one with a missing value a column that has any.
 
+    Rows with an infinite number are passed over: JSON cannot hold one.
+
     Parameters
     ----------
     rows : pandas.DataFrame of shape (n, m)
@@ -34,11 +37,19 @@ def choose_rows(rows: pd.DataFrame) -> pd.DataFrame:
     -------
     pandas.DataFrame of shape (at most 8, m)
 
+    Raises
+    ------
+    UnsuitableData
+        If every row has an infinite number.
+
     Examples
     --------
     >>> choose_rows(pd.DataFrame({"x": range(100)}))["x"].tolist()
     [0, 24, 49, 74, 99]
     """
+    rows = rows[~rows.isin([np.inf, -np.inf]).any(axis=1)]
+    if len(rows) == 0:
+        raise UnsuitableData("every row of X has an infinite number; give rows without, too")
     spread = np.linspace(0, len(rows) - 1, num=min(len(rows), 5)).astype(int)
     positions = dict.fromkeys(spread.tolist())
     for name in rows.columns:

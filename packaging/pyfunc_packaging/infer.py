@@ -28,7 +28,6 @@ _INFERRED = {
     "integer": "long",
     "floating": "double",
     "mixed-integer-float": "double",
-    "bytes": "binary",
     "datetime": "datetime",
     "datetime64": "datetime",
 }
@@ -82,6 +81,8 @@ def _describe(name: str, series: pd.Series[Any]) -> Column:
     if isinstance(dtype, pd.CategoricalDtype):
         categories = dtype.categories
         column = _describe(name, pd.Series(categories))
+        if column.type == "datetime":
+            raise UnsuitableData(_no_tensor(name, "category", column.type))
         return replace(
             column,
             dtype="category",
@@ -89,6 +90,8 @@ def _describe(name: str, series: pd.Series[Any]) -> Column:
             ordered=bool(dtype.ordered),
             missing=None,
         )
+    if isinstance(dtype, pd.SparseDtype):
+        raise UnsuitableData(_no_tensor(name, text, "sparse"))
     if pdt.is_bool_dtype(dtype):
         return Column(name, "boolean", dtype=text)
     if pdt.is_integer_dtype(dtype):
@@ -97,12 +100,14 @@ def _describe(name: str, series: pd.Series[Any]) -> Column:
         small = dtype.itemsize < 4 or (dtype.itemsize == 4 and dtype.kind == "i")
         return Column(name, "integer" if small else "long", dtype=text)
     if pdt.is_float_dtype(dtype):
-        return Column(name, "double" if dtype.itemsize == 8 else "float", dtype=text)
+        return Column(name, "float" if dtype.itemsize <= 4 else "double", dtype=text)
     if pdt.is_datetime64_any_dtype(dtype):
         return Column(name, "datetime", dtype=text)
     if isinstance(dtype, pd.StringDtype):
         return Column(name, "string", dtype=text)
     found = pdt.infer_dtype(series, skipna=True)
+    if found == "datetime" and any(getattr(cell, "tzinfo", None) for cell in series):
+        found = "datetime with an offset"
     if found not in _INFERRED:
         raise UnsuitableData(_no_tensor(name, text, found))
     return Column(name, _INFERRED[found], dtype=text, missing=_marker(series))
@@ -120,9 +125,12 @@ def _no_tensor(name: str, dtype: str, found: str) -> str:
     hints = {
         "empty": "every value is missing; leave the column out, or give rows that have values",
         "date": "use pandas datetimes: pd.to_datetime(...)",
+        "datetime with an offset": "use pandas datetimes: pd.to_datetime(..., utc=True)",
         "timedelta": "use a number: .dt.total_seconds()",
         "timedelta64": "use a number: .dt.total_seconds()",
+        "sparse": "use a dense column: .sparse.to_dense()",
         "decimal": "use floats: .astype(float)",
+        "bytes": "use text: .str.decode('utf-8')",
         "mixed": "use one type for all values of a column",
         "mixed-integer": "use one type for all values of a column",
     }
@@ -240,6 +248,8 @@ def _usable(predict: Predict, rows: pd.DataFrame) -> npt.NDArray[np.bool_] | Non
             predictions = np.asarray(predict(rows))
     except Exception:  # noqa: BLE001 - whatever the model raises is its answer: it refuses
         return None
+    if predictions.ndim == 0 or len(predictions) != len(rows):
+        return None  # a model that leaves rows out has not predicted them
     if predictions.dtype.kind != "f":
         return np.ones(len(rows), dtype=bool)
     finite: npt.NDArray[np.bool_] = np.isfinite(predictions.reshape(len(rows), -1)).all(axis=1)

@@ -43,12 +43,24 @@ def modules_in_pickle(content: bytes) -> tuple[str, ...]:
     """
     names: set[str] = set()
     texts: list[str] = []
+    memo: dict[int, str] = {}
+    last: str | None = None  # the text that the previous opcode pushed, which may be memoized
+    memoized = 0
     for opcode, argument, _position in pickletools.genops(content):
+        if opcode.name in ("MEMOIZE", "PUT", "BINPUT", "LONG_BINPUT"):
+            if last is not None:
+                memo[memoized if argument is None else int(argument)] = last
+            memoized += 1
+            continue
+        last = None
         if opcode.name == "GLOBAL":
             names.add(str(argument).split(" ")[0])
         elif opcode.name == "STACK_GLOBAL":
             names.update(text for text in texts[-2:] if text in sys.modules)
+        elif opcode.name in ("GET", "BINGET", "LONG_BINGET") and argument is not None:
+            texts.append(memo.get(int(argument), ""))
         elif isinstance(argument, str):
+            last = argument
             texts.append(argument)
     if "cloudpickle.cloudpickle" in names:
         # A function pickled by value carries the modules it uses as plain texts.
@@ -138,7 +150,11 @@ def _imports(origin: Path) -> set[str]:
     for file in [origin] if origin.is_file() else sorted(origin.rglob("*.py")):
         if file.suffix != ".py":
             continue
-        for node in ast.walk(ast.parse(file.read_bytes(), str(file))):
+        try:
+            tree = ast.parse(file.read_bytes(), str(file))
+        except (SyntaxError, ValueError):
+            continue  # what cannot be parsed, such as a template, is not imported either
+        for node in ast.walk(tree):
             if isinstance(node, ast.Import):
                 found.update(alias.name.partition(".")[0] for alias in node.names)
             elif isinstance(node, ast.ImportFrom) and node.level == 0 and node.module:
@@ -181,10 +197,14 @@ def copy_modules(sources: Iterable[Path], directory: Path) -> list[str]:
         else:
             raise NotPortable(f"{source}: no such file or folder; correct code_paths")
         copied.append(source.name)
-    for file in directory.rglob("*.py"):
-        if file.stat().st_size == 0:
-            # KServe's storage initializer skips empty objects, and a package would vanish
-            file.write_text("# this file was empty\n", encoding="utf-8")
+    for file in sorted(directory.rglob("*")):
+        # KServe's storage initializer skips empty objects: a package would vanish, and a marker
+        # such as py.typed be found missing
+        if file.is_file() and file.stat().st_size == 0:
+            if file.suffix == ".py":
+                file.write_text("# this file was empty\n", encoding="utf-8")
+            else:
+                file.unlink()
     return sorted(copied)
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from typing import Any
 
@@ -51,9 +52,12 @@ def _column(column: Column, series: pd.Series[Any]) -> dict[str, Any]:
         numbers = present.astype(np.float64)
         finite = numbers[np.isfinite(numbers)]
         if len(finite):
-            values = np.quantile(finite, _QUANTILES).tolist()
-            summary["quantiles"] = dict(zip(map(str, _QUANTILES), values, strict=True))
-            summary["mean"] = float(finite.mean())
+            with np.errstate(over="ignore", invalid="ignore"):
+                values = [*np.quantile(finite, _QUANTILES).tolist(), float(finite.mean())]
+            # what overflowed among the largest numbers is not known, and no JSON either
+            *quantiles, mean = (value if math.isfinite(value) else None for value in values)
+            summary["quantiles"] = dict(zip(map(str, _QUANTILES), quantiles, strict=True))
+            summary["mean"] = mean
     elif column.type == "datetime":
         summary["from"], summary["to"] = to_json(
             "datetime", np.array([present.min(), present.max()])

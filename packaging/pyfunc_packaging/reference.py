@@ -185,7 +185,7 @@ def load_reference(directory: Path, *, code: Path | None = None) -> Any:
     except ModuleNotFoundError as error:
         raise MissingDependency(
             f"the model needs the Python module {error.name!r}, which is not installed here;"
-            f" install what the bundle's requirements.txt lists"
+            f" install what the bundle's requirements.txt lists, or mlserver-pyfunc[pyfunc]"
         ) from error
     raise MalformedBundle(f"{directory}: neither {SKOPS_FILE} nor {PICKLE_FILE} is there")
 
@@ -201,6 +201,10 @@ def _load_skops(path: Path) -> Any:
             f"{path}: holds types that are not on the allow-list of this version ({error});"
             f" package the model again, or upgrade mlserver-pyfunc"
         ) from error
+    except ModuleNotFoundError:
+        raise
+    except Exception as error:  # skops raises whatever the content of the file provokes
+        raise MalformedBundle(f"{path}: cannot be read: {type(error).__name__}: {error}") from error
 
 
 def _load_pickle(path: Path, code: Path | None) -> Any:
@@ -210,5 +214,10 @@ def _load_pickle(path: Path, code: Path | None) -> Any:
         # at the end: a module of the bundle must never stand in for an installed one
         sys.path.append(str(code))
         importlib.invalidate_caches()
-    with path.open("rb") as file:
-        return cloudpickle.load(file)
+    try:
+        with path.open("rb") as file:
+            return cloudpickle.load(file)
+    except ModuleNotFoundError:
+        raise
+    except Exception as error:  # unpickling runs the objects' own code, which may raise anything
+        raise MalformedBundle(f"{path}: cannot be read: {type(error).__name__}: {error}") from error

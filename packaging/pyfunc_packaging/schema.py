@@ -222,23 +222,28 @@ class Schema:
         for key in ("inputs", "outputs", "params"):
             try:
                 parts[key] = json.loads(signature.get(key) or "[]")
-            except (TypeError, ValueError) as error:
+            except (TypeError, ValueError, AttributeError) as error:
                 raise MalformedBundle(
                     f"MLmodel: signature.{key} should be a JSON list, it is not ({error})"
                 ) from error
-        return cls(
-            inputs=_fields_from_mlflow(parts["inputs"], "input"),
-            outputs=_fields_from_mlflow(parts["outputs"], "output"),
-            params=tuple(
-                Param(
-                    param["name"],
-                    param["type"],
-                    param.get("default"),
-                    None if param.get("shape") is None else tuple(param["shape"]),
-                )
-                for param in parts["params"]
-            ),
-        )
+        try:
+            return cls(
+                inputs=_fields_from_mlflow(parts["inputs"], "input"),
+                outputs=_fields_from_mlflow(parts["outputs"], "output"),
+                params=tuple(
+                    Param(
+                        param["name"],
+                        param["type"],
+                        param.get("default"),
+                        None if param.get("shape") is None else tuple(param["shape"]),
+                    )
+                    for param in parts["params"]
+                ),
+            )
+        except (KeyError, TypeError, AttributeError) as error:
+            raise MalformedBundle(
+                f"MLmodel: the signature is not one that this version can read ({error!r})"
+            ) from error
 
 
 def _field_to_dict(field: Column | Tensor) -> dict[str, Any]:

@@ -83,6 +83,10 @@ class Decoder:
         """
         tensors: dict[str, InputTensor] = {}
         for tensor in inputs:
+            if not isinstance(tensor.name, str):
+                raise InvalidRequest(
+                    f"inputs: expected names that are text, got {_quote(tensor.name)}"
+                )
             if tensor.name in tensors:
                 raise InvalidRequest(
                     f"input {_quote(tensor.name)}: sent more than once; send it once"
@@ -107,9 +111,11 @@ class Decoder:
             problems.append(f"missing: {_listing(missing)}")
         if unknown:
             problems.append(f"unknown: {_listing(unknown)}")
+        optional = missing and all(getattr(self._fields[n], "nullable", False) for n in missing)
+        hint = "; send null for a value that is not known" if optional else ""
         raise InvalidRequest(
             f"inputs do not match the signature ({'; '.join(problems)}). The model takes"
-            f" {_listing(self._fields, limit=50)}; send null for a value that is not known"
+            f" {_listing(self._fields, limit=50)}{hint}"
         )
 
 
@@ -127,6 +133,10 @@ def _listing(names: Any, limit: int = _MAX_NAMES) -> str:
 
 def _read_shape(field: Column | Tensor, tensor: InputTensor) -> tuple[int, ...]:
     shape = tensor.shape
+    if not isinstance(shape, list | tuple):
+        raise InvalidRequest(
+            f"input {_quote(tensor.name)}: expected a shape of non-negative integers, got no list"
+        )
     if any(type(size) is not int or size < 0 for size in shape):
         raise InvalidRequest(
             f"input {_quote(tensor.name)}: expected a shape of non-negative integers, got"
@@ -227,7 +237,12 @@ def _flatten(
     """Elements in row-major order; ``data`` may be flat, or nested as ``shape`` says."""
     data = getattr(data, "root", data)
     if isinstance(data, np.ndarray):
-        return data
+        if data.size != size:
+            raise InvalidRequest(
+                f"input {_quote(name)}: shape {list(shape[:8])} means {size} values, data has"
+                f" {data.size}"
+            )
+        return data.reshape(-1)
     if not isinstance(data, list):
         raise InvalidRequest(
             f"input {_quote(name)}: expected data to be a list, got {type(data).__name__}"

@@ -120,24 +120,20 @@ def _parse(
     elements: list[Any],
     missing: npt.NDArray[np.bool_] | None,
 ) -> Array:
-    """Elements as the dtype that the request names; missing ones become NaN, zero or false."""
+    """Elements as the dtype that the request names; missing ones become zero or false."""
     allowed: set[type] = {bool} if dtype.kind == "b" else {int, float}
     kinds = set(map(type, elements)) - {type(None)}
     if not kinds <= allowed:
         _refuse_kind(name, datatype, elements, allowed)
     if missing is not None:
-        filler = np.nan if dtype.kind == "f" else allowed_zero(dtype)
+        # zero, not NaN: numbers with a fraction may be bound for an integer column
+        filler: bool | int = False if dtype.kind == "b" else 0
         elements = [filler if cell is None else cell for cell in elements]
     if dtype.kind == "b":
         return np.array(elements, dtype=bool)
     if dtype.kind == "f":
         return _parse_floats(name, datatype, dtype, elements, int in kinds)
     return _parse_integers(name, datatype, dtype, elements, float in kinds)
-
-
-def allowed_zero(dtype: np.dtype[Any]) -> bool | int:
-    """What stands in for a missing boolean or integer under its mask."""
-    return False if dtype.kind == "b" else 0
 
 
 def _refuse_kind(name: str, datatype: str, elements: list[Any], allowed: set[type]) -> None:
@@ -194,6 +190,9 @@ def _integral(name: str, datatype: str, position: int, cell: float) -> int:
             f"input {name!r}, value {position}: expected an integer for {datatype}, got a number"
             f" with a fraction"
         )
+    if cell <= -(2.0**63):
+        # the JSON parser makes a float of an integer beyond 64 bits, and this may be a rounded one
+        raise InvalidRequest(f"input {name!r}, value {position}: got an integer outside {datatype}")
     return int(cell)
 
 
@@ -202,25 +201,28 @@ def _convert(name: str, datatype: str, values: Array, wanted: np.dtype[Any]) -> 
     if values.dtype == wanted:
         return values
     what = _KINDS[wanted.kind]
-    if wanted.kind in "iu" and values.dtype.kind in "iuf":
+    if wanted.kind in "iu" and values.dtype.kind == "f":
         limits = np.iinfo(wanted)
-        # 2.0**63 is exact, and the largest integers of 64 bits lie just below it
-        below = values < float(limits.min)
-        above = values >= float(limits.max + 1)
+        wide = values.astype(np.float64)
         with np.errstate(invalid="ignore"):
-            fraction = values != np.trunc(values)
+            fraction = wide != np.trunc(wide)
         _refuse_at(name, fraction, f"a {datatype} that is no integer, where {wanted} is expected")
-        _refuse_at(name, below | above, f"a {datatype} too large for {wanted}")
+        # 2.0**63 is exact, and the largest integers of 64 bits lie just below it
+        outside = (wide < float(limits.min)) | (wide >= float(limits.max + 1))
+        _refuse_at(name, outside, f"a {datatype} too large for {wanted}")
     with np.errstate(over="ignore", invalid="ignore"):
         result = values.astype(wanted)
         back = result.astype(values.dtype)
     lossy = back != values
-    if wanted.kind == "f":
-        if values.dtype.kind == "f":
-            lossy &= ~np.isnan(values)
-        elif values.dtype.itemsize == 8:
-            # the largest uint64 rounds up to 2**64 and would wrap around on its way back
-            lossy |= result >= float(np.iinfo(values.dtype).max)
+    if wanted.kind in "iu" and values.dtype.kind in "iu":
+        # -1 and the largest unsigned integer are the same bits
+        lossy |= (values < 0) != (result < 0)
+        _refuse_at(name, lossy, f"a {datatype} too large for {wanted}")
+    if wanted.kind == "f" and values.dtype.kind == "f":
+        lossy &= ~np.isnan(values)
+    elif wanted.kind == "f" and values.dtype.kind in "iu":
+        # the largest integers round up to 2**n, which has no way back
+        lossy |= result.astype(np.float64) >= float(np.iinfo(values.dtype).max + 1)
     _refuse_at(name, lossy, f"a {datatype} that {what} ({wanted}) cannot hold exactly")
     return result
 

@@ -121,20 +121,37 @@ def _cast(output: Output, values: Array) -> Array:
         else output.dtype
     )
     if values.dtype == wanted:
+        if wanted.kind == "O":
+            _check_text(output, values)
         return values
     if wanted.kind == "O":
-        return values.astype(object)
+        raise ModelFailure(_other_type(output, values))
     if wanted.kind == "M" and values.dtype.kind == "M":
         return values.astype(wanted)
     try:
         with np.errstate(over="ignore", invalid="ignore"):
             result = values.astype(wanted)
             same = (result == values) | ((values != values) & (result != result))  # noqa: PLR0124 - NaN
+        if wanted.kind == "f" and values.dtype == object:
+            same |= np.array([cell is None for cell in values], dtype=bool)  # became NaN
     except (TypeError, ValueError) as error:
         raise ModelFailure(_other_type(output, values)) from error
     if not np.all(same):
         raise ModelFailure(_other_type(output, values))
     return result
+
+
+def _check_text(output: Output, values: Array) -> None:
+    """An object array may hold anything; a BYTES tensor only text, bytes and what is missing."""
+    kinds: tuple[type, ...] = (str, bytes)
+    if isinstance(output, Column):
+        kinds = (bytes,) if output.type == "binary" else (str,)
+    for cell in values:
+        if cell is not None and not isinstance(cell, kinds):
+            raise ModelFailure(
+                f"the model returned {type(cell).__name__} among the values of output"
+                f" {output.name!r}, where its signature says text"
+            )
 
 
 def _other_type(output: Output, values: Array) -> str:
@@ -172,9 +189,12 @@ def name_predictions(result: Any, outputs: Sequence[Output]) -> dict[str, Array]
     {'n': array([1, 2])}
     """
     names = [output.name for output in outputs]
-    if isinstance(result, list) and result and isinstance(result[0], dict):
-        result = {key: [row.get(key) for row in result] for key in result[0]}
+    if isinstance(result, list) and result and all(isinstance(row, dict) for row in result):
+        keys = dict.fromkeys(key for row in result for key in row)
+        result = {key: [row.get(key) for row in result] for key in keys}
     if hasattr(result, "columns") and hasattr(result, "iloc"):  # a DataFrame, without importing it
+        if not result.columns.is_unique:
+            raise ModelFailure("the model returned a DataFrame that repeats a column name")
         parts = {str(name): _to_array(result[name]) for name in result.columns}
     elif isinstance(result, dict):
         parts = {str(name): _to_array(part) for name, part in result.items()}
@@ -205,12 +225,17 @@ def _to_array(part: Any) -> Array:
     if hasattr(part, "to_numpy"):
         kind = getattr(part.dtype, "kind", "O")
         missing = part.isna()
-        if kind in "iub" and missing.any():
-            part = part.astype(object).where(~missing, None)
+        if kind not in "fM" and missing.any():
+            cells: Array = part.to_numpy(dtype=object, copy=True)
+            cells[missing.to_numpy()] = None
+            return cells
         part = part.to_numpy()
     elif hasattr(part, "toarray"):  # a scipy sparse matrix
         part = part.toarray()
-    values = np.asarray(part)
+    try:
+        values = np.asarray(part)
+    except ValueError as error:
+        raise ModelFailure("the model returned lists of different lengths") from error
     if values.dtype.kind in "US":
         values = values.astype(object)
     return values

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Mapping
+from collections.abc import AsyncIterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
@@ -81,6 +81,13 @@ class PyFuncRuntime(MLModel):  # type: ignore[misc]  # MLServer is not typed
         return InferenceResponse(
             id=payload.id, model_name=self.name, model_version=self.version, outputs=outputs
         )
+
+    async def predict_stream(
+        self, payloads: AsyncIterator[InferenceRequest]
+    ) -> AsyncIterator[InferenceResponse]:
+        """Answer every request of a stream; MLServer's own answers the first and drops the rest."""
+        async for payload in payloads:
+            yield await self.predict(payload)
 
     async def unload(self) -> bool:
         """Let the thread finish and end."""

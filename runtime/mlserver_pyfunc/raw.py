@@ -1,14 +1,49 @@
-"""Check the raw tensors of a gRPC request, which MLServer unpacks without looking."""
+"""Check what only a gRPC request can get wrong, and MLServer unpacks without looking."""
 
 from __future__ import annotations
 
 import math
 import struct
+from collections.abc import Mapping
 
 from mlserver.grpc import dataplane_pb2 as pb
 
 from mlserver_pyfunc.elements import NUMBERS
 from pyfunc_packaging.errors import InvalidRequest
+
+
+def check_request(request: pb.ModelInferRequest) -> None:
+    """Refuse parameters and contents that MLServer would fail on, or choose among in silence.
+
+    Parameters
+    ----------
+    request : ModelInferRequest
+
+    Raises
+    ------
+    InvalidRequest
+    """
+    _check_parameters("the request", request.parameters)
+    for output in request.outputs:
+        _check_parameters(f"output {output.name!r:.80}", output.parameters)
+    for tensor in request.inputs:
+        _check_parameters(f"input {tensor.name!r:.80}", tensor.parameters)
+        if len(tensor.contents.ListFields()) > 1:
+            raise InvalidRequest(
+                f"input {tensor.name!r:.80}: has contents of more than one type; send one of them"
+            )
+    check_raw_contents(request)
+
+
+def _check_parameters(owner: str, parameters: Mapping[str, pb.InferParameter]) -> None:
+    """``content_type`` is text, and ``headers`` an object, which no gRPC parameter can be."""
+    if "headers" in parameters:
+        raise InvalidRequest(f"{owner}: 'headers' is no parameter; send them as gRPC metadata")
+    # looking a name up in a protobuf map would add it
+    if "content_type" in parameters:
+        kind = parameters["content_type"].WhichOneof("parameter_choice")
+        if kind != "string_param":
+            raise InvalidRequest(f"{owner}: expected content_type to be a string_param, got {kind}")
 
 
 def check_raw_contents(request: pb.ModelInferRequest) -> None:

@@ -9,23 +9,26 @@ from __future__ import annotations
 
 import asyncio
 import logging
+from collections.abc import AsyncIterator
 from typing import Any
 
 import grpc
 from fastapi import Request
 from fastapi.exceptions import RequestValidationError
 from mlserver import MLServer, ModelSettings, Settings
-from mlserver.errors import InvalidModelURI, MLServerError
+from mlserver.errors import InvalidModelURI, MLServerError, ModelNotFound
 from mlserver.grpc import GRPCServer
 from mlserver.grpc import dataplane_pb2 as pb
+from mlserver.grpc.logging import logger as grpc_logger
 from mlserver.logging import logger
 from mlserver.rest import RESTServer
 from mlserver.rest.responses import Response
 from mlserver.utils import install_uvloop_event_loop
 from starlette.exceptions import HTTPException
 
-from mlserver_pyfunc.raw import check_raw_contents
-from pyfunc_packaging.errors import PyFuncError
+from mlserver_pyfunc.raw import check_request
+from mlserver_pyfunc.status import to_mlserver_error
+from pyfunc_packaging.errors import InvalidRequest, PyFuncError
 
 #: Exit statuses of the server process; documented in ``pyfunc serve --help``.
 EXIT_LOAD_FAILED = 3
@@ -43,7 +46,8 @@ class PyFuncServer(MLServer):  # type: ignore[misc]  # MLServer is not typed
         self._loading: asyncio.Future[Any] | None = None
         self._stopped = False
         super().__init__(settings)
-        logger.addFilter(_without_client_tracebacks)
+        for each in (logger, grpc_logger):  # a logger's filter does not see its children's records
+            each.addFilter(_without_client_tracebacks)
 
     def _create_servers(self) -> None:
         super()._create_servers()
@@ -104,6 +108,9 @@ class PyFuncRESTServer(RESTServer):  # type: ignore[misc]  # MLServer is not typ
 
 async def _explain_http(request: Request, error: HTTPException) -> Response:
     detail = error.detail
+    encoding = request.headers.get("content-encoding")
+    if error.status_code == 400 and encoding:  # the only way that reading a body fails so
+        detail = f"the body cannot be decoded: Content-Encoding says {encoding!r:.80}, it is not"
     if error.status_code == 404:
         detail = f"there is no {request.url.path:.200}; this server speaks V2 only: /v2/…"
     return Response({"error": detail}, status_code=error.status_code, headers=error.headers)
@@ -143,7 +150,7 @@ def _child(body: Any, step: int | str) -> Any:
 
 
 class PyFuncGRPCServer(GRPCServer):  # type: ignore[misc]  # MLServer is not typed
-    """MLServer's gRPC server, with raw tensors checked before they are unpacked."""
+    """MLServer's gRPC server, with requests checked before they are unpacked."""
 
     def _create_server(self) -> Any:
         server = super()._create_server()
@@ -155,17 +162,51 @@ class PyFuncGRPCServer(GRPCServer):  # type: ignore[misc]  # MLServer is not typ
                     self._model_infer,
                     request_deserializer=pb.ModelInferRequest.FromString,
                     response_serializer=pb.ModelInferResponse.SerializeToString,
-                )
+                ),
+                "ModelStreamInfer": grpc.stream_stream_rpc_method_handler(
+                    self._model_stream_infer,
+                    request_deserializer=pb.ModelInferRequest.FromString,
+                    response_serializer=pb.ModelInferResponse.SerializeToString,
+                ),
+                "ModelReady": grpc.unary_unary_rpc_method_handler(
+                    self._model_ready,
+                    request_deserializer=pb.ModelReadyRequest.FromString,
+                    response_serializer=pb.ModelReadyResponse.SerializeToString,
+                ),
             },
         )
         return server
 
     async def _model_infer(self, request: pb.ModelInferRequest, context: Any) -> Any:
         try:
-            check_raw_contents(request)
+            check_request(request)
         except PyFuncError as error:
             await context.abort(grpc.StatusCode.INVALID_ARGUMENT, str(error))
         return await self._inference_servicer.ModelInfer(request, context)
+
+    async def _model_stream_infer(self, requests: AsyncIterator[Any], context: Any) -> Any:
+        async for response in self._inference_servicer.ModelStreamInfer(_check(requests), context):
+            yield response
+
+    async def _model_ready(self, request: pb.ModelReadyRequest, context: Any) -> Any:
+        try:
+            return await self._inference_servicer.ModelReady(request, context)
+        except ModelNotFound as error:
+            await context.abort(grpc.StatusCode.NOT_FOUND, str(error))
+
+
+async def _check(requests: AsyncIterator[Any]) -> AsyncIterator[Any]:
+    """The requests of a stream, each checked; MLServer turns our errors into statuses."""
+    empty = True
+    async for request in requests:
+        empty = False
+        try:
+            check_request(request)
+        except PyFuncError as error:
+            raise to_mlserver_error(error) from error
+        yield request
+    if empty:
+        raise to_mlserver_error(InvalidRequest("expected a request, the stream has none"))
 
 
 def _without_client_tracebacks(record: logging.LogRecord) -> bool:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import binascii
 import re
 from base64 import b64decode
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import numpy as np
@@ -16,8 +16,12 @@ from pyfunc_packaging.schema import Column
 
 Array = npt.NDArray[Any]
 
-#: Fraction of a second; ``datetime`` would cut it off after six digits in silence.
-_FRACTION = re.compile(r"[.,](\d+)")
+#: Date, time, fraction of a second, offset. ``datetime`` checks the values, but would take any
+#: character between date and time, and cuts fractions off after six digits in silence.
+_ISO_8601 = re.compile(
+    r"[0-9W-]+(?:[T ][0-9:]+(?:[.,](?P<fraction>[0-9]+))?(?:Z|[+-][0-9:]+)?)?", re.ASCII
+)
+_EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 
 
 def read_text(name: str, elements: Any, *, nullable: bool, base64: bool = False) -> Array:
@@ -111,7 +115,7 @@ def read_binary(column: Column, elements: Any, *, base64: bool) -> Array:
         elif base64:
             result[position] = _decode_base64(column.name, position, cell)
         elif isinstance(cell, str):
-            result[position] = cell.encode("utf-8")
+            result[position] = _encode_utf8(column.name, position, cell)
         elif isinstance(cell, bytes):
             result[position] = cell
         else:
@@ -119,6 +123,16 @@ def read_binary(column: Column, elements: Any, *, base64: bool) -> Array:
                 f"input {column.name!r}, value {position}: expected BYTES, got {_kind(cell)}"
             )
     return result
+
+
+def _encode_utf8(name: str, position: int, cell: str) -> bytes:
+    try:
+        return cell.encode("utf-8")
+    except UnicodeEncodeError as error:  # JSON can spell half of a surrogate pair
+        raise InvalidRequest(
+            f"input {name!r}, value {position}: expected text that UTF-8 can hold, got half of a"
+            f" surrogate pair"
+        ) from error
 
 
 def read_datetimes(column: Column, elements: Any) -> Array:
@@ -155,26 +169,28 @@ def read_datetimes(column: Column, elements: Any) -> Array:
 
 
 def _read_datetime(name: str, position: int, text: str) -> np.datetime64:
+    parts = _ISO_8601.fullmatch(text)
     try:
+        if parts is None:
+            raise ValueError
         moment = datetime.fromisoformat(text)
     except ValueError as error:
         raise InvalidRequest(
             f"input {name!r}, value {position}: expected a datetime in ISO 8601, such as"
             f" 2026-11-22T14:00:00Z, got other text"
         ) from error
-    fraction = _FRACTION.search(text)
-    digits = fraction[1] if fraction else ""
+    digits = parts["fraction"] or ""
     if digits[9:].strip("0"):
         raise InvalidRequest(
             f"input {name!r}, value {position}: expected a datetime of at most nanoseconds, got a"
             f" finer one"
         )
-    if moment.tzinfo is not None:
-        moment = moment.astimezone(UTC).replace(tzinfo=None)
-    converted = np.datetime64(moment, "us").astype("datetime64[ns]")
-    if converted.astype("datetime64[us]") != np.datetime64(moment, "us"):
+    if moment.tzinfo is None:
+        moment = moment.replace(tzinfo=UTC)
+    microseconds = (moment - _EPOCH) // timedelta(microseconds=1)
+    nanoseconds = microseconds * 1000 + int(digits[6:9].ljust(3, "0"))
+    if not -(2**63) < nanoseconds < 2**63:  # -2**63 itself means NaT
         raise InvalidRequest(
             f"input {name!r}, value {position}: expected a datetime from 1677-09-22 to 2262-04-11"
         )
-    nanoseconds = np.timedelta64(int(digits[6:9].ljust(3, "0")), "ns")
-    return np.datetime64(converted + nanoseconds)
+    return np.datetime64(nanoseconds, "ns")
