@@ -34,7 +34,7 @@ def main() -> None:
     """
 
 
-@main.command()
+@main.command(short_help="Show what is in a bundle.")
 @click.argument("bundle", type=click.Path(path_type=Path))
 @click.option("--json", "as_json", is_flag=True, help="Print JSON for programs.")
 def inspect(bundle: Path, as_json: bool) -> None:

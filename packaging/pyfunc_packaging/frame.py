@@ -60,7 +60,8 @@ def to_series(column: Column, values: Array) -> pd.Series[Any]:
         return pd.Series(_categorical(column, values))
     missing = _mask(values)
     if dtype is None or isinstance(pd.api.types.pandas_dtype(dtype), np.dtype):
-        return pd.Series(_plain(column, values, missing), copy=False)
+        plain = _plain(column, values, missing)
+        return pd.Series(plain, dtype=plain.dtype, copy=False)  # pandas 3 would make text "str"
     # an extension type: text, nullable numbers, Arrow
     if missing is None or values.dtype.kind in "OfM":
         return pd.Series(pd.array(values, dtype=dtype), copy=False)

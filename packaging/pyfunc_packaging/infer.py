@@ -114,7 +114,7 @@ def _describe(name: str, series: pd.Series[Any]) -> Column:
 
 
 def _check_range(name: str, series: pd.Series[Any]) -> None:
-    if series.max() > np.iinfo(np.int64).max:
+    if (series > np.iinfo(np.int64).max).any():
         raise UnsuitableData(
             f"column {name!r}: MLflow has no type for unsigned integers beyond 2**63 - 1;"
             f" train on another type"

@@ -57,9 +57,13 @@ def _field(field: Column | Tensor) -> dict[str, Any]:
 def show(bundle: Bundle) -> None:
     """Print a bundle for people; plain text when the output is no terminal."""
     console = Console(highlight=False)
+    if not console.is_terminal:
+        console = Console(highlight=False, width=160)  # nobody resizes a pipe or a file
     facts = describe(bundle)
     reference = facts["reference"]
     head = Table.grid(padding=(0, 2))
+    head.add_column()
+    head.add_column(overflow="fold")
     head.add_row("[bold]name[/]", facts["name"])
     head.add_row("[bold]path[/]", facts["path"])
     head.add_row("[bold]digest[/]", facts["digest"])

@@ -199,7 +199,7 @@ class Schema:
                     for param in data["params"]
                 ),
             )
-        except (KeyError, TypeError, AttributeError) as error:
+        except (KeyError, TypeError, ValueError, AttributeError) as error:
             raise MalformedBundle(
                 f"data/manifest.json: the schema is not one that this version can read ({error!r})"
             ) from error

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -19,12 +20,31 @@ Output = Column | Tensor
 
 @dataclass(frozen=True)
 class Encoded:
-    """One output tensor: ``data`` is flat, in row-major order, with None for what is missing."""
+    """One output tensor; ``data`` is flat, in row-major order.
+
+    BYTES are bytes and a missing number is NaN, as gRPC needs them. The REST server writes text and
+    null, and so does :meth:`to_json`.
+    """
 
     name: str
     datatype: str
     shape: list[int]
     data: list[Any]
+
+    def to_json(self) -> dict[str, Any]:
+        """The tensor as it stands in a JSON response."""
+        return {
+            "name": self.name,
+            "datatype": self.datatype,
+            "shape": self.shape,
+            "data": [_cell_to_json(cell) for cell in self.data],
+        }
+
+
+def _cell_to_json(cell: Any) -> Any:
+    if isinstance(cell, bytes):
+        return cell.decode()
+    return None if isinstance(cell, float) and math.isnan(cell) else cell
 
 
 class Encoder:
@@ -38,7 +58,7 @@ class Encoder:
     --------
     >>> encoder = Encoder([Column("price", "double", nullable=True)])
     >>> encoder.encode({"price": np.array([1.5, np.nan])}, rows=2)
-    [Encoded(name='price', datatype='FP64', shape=[2], data=[1.5, None])]
+    [Encoded(name='price', datatype='FP64', shape=[2], data=[1.5, nan])]
     """
 
     def __init__(self, outputs: Sequence[Output]) -> None:
@@ -108,7 +128,10 @@ def _encode(output: Output, values: Array, rows: int) -> Encoded:
         )
     kind = output.type if isinstance(output, Column) else ""
     cells = _cast(output, values.ravel())
-    return Encoded(output.name, output.datatype, list(values.shape), to_json(kind, cells))
+    data = to_json(kind, cells) if kind == "datetime" else cells.tolist()
+    if output.datatype == "BYTES":
+        data = [cell.encode() if isinstance(cell, str) else cell for cell in data]
+    return Encoded(output.name, output.datatype, list(values.shape), data)
 
 
 def _cast(output: Output, values: Array) -> Array:
@@ -128,6 +151,8 @@ def _cast(output: Output, values: Array) -> Array:
         raise ModelFailure(_other_type(output, values))
     if wanted.kind == "M" and values.dtype.kind == "M":
         return values.astype(wanted)
+    if values.dtype.kind == "c":  # numpy would warn, and drop the imaginary part
+        raise ModelFailure(_other_type(output, values))
     try:
         with np.errstate(over="ignore", invalid="ignore"):
             result = values.astype(wanted)

@@ -115,6 +115,7 @@ class MlflowEngine:
     """
 
     def __init__(self, path: Path) -> None:
+        self._path = path
         schema, flavors = _read_mlmodel(path)
         self.platform = next((name for name in flavors if name != "python_function"), "pyfunc")
         try:
@@ -191,6 +192,13 @@ class MlflowEngine:
             except ModelFailure:
                 continue
             return replace(schema, outputs=_merge(schema.outputs, describe(observed)))
+        if not schema.outputs:
+            raise MissingSignature(
+                f"{self._path}: the signature does not say what the model returns, and trying it on"
+                f" a row of zeros failed. Log it again with one that does:"
+                f" signature=mlflow.models.infer_signature(X, model.predict(X)), or with an"
+                f" input_example"
+            )
         return schema
 
     def _example(self, schema: Schema) -> dict[str, Array] | None:
@@ -229,7 +237,11 @@ def _read_mlmodel(path: Path) -> tuple[Schema, Mapping[str, Any]]:
             f" one: mlflow.sklearn.log_model(model, name=...,"
             f" signature=mlflow.models.infer_signature(X, model.predict(X)))"
         )
-    return Schema.from_mlflow(signature), flavors
+    try:
+        return Schema.from_mlflow(signature), flavors
+    except MalformedBundle:
+        # MLflow writes "any" where it could not tell what comes out; the engine looks for itself
+        return Schema.from_mlflow({**signature, "outputs": None}), flavors
 
 
 def _raised(error: Exception) -> str:

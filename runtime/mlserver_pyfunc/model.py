@@ -23,7 +23,7 @@ from mlserver.types import (
 from mlserver.utils import get_model_uri
 
 from mlserver_pyfunc.decode import Decoder
-from mlserver_pyfunc.encode import Encoder
+from mlserver_pyfunc.encode import Encoded, Encoder
 from mlserver_pyfunc.engines import BundleEngine, Engine, load_engine
 from mlserver_pyfunc.params import read_params
 from mlserver_pyfunc.status import to_mlserver_error
@@ -79,7 +79,18 @@ class PyFuncRuntime(MLModel):  # type: ignore[misc]  # MLServer is not typed
                 logger.error("model %s failed: %s", self.name, error, exc_info=error)
             raise to_mlserver_error(error) from error
         return InferenceResponse(
-            id=payload.id, model_name=self.name, model_version=self.version, outputs=outputs
+            id=payload.id,
+            model_name=self.name,
+            model_version=self.version,
+            outputs=[
+                ResponseOutput(
+                    name=output.name,
+                    shape=output.shape,
+                    datatype=MLServerDatatype(output.datatype),
+                    data=TensorData(root=output.data),
+                )
+                for output in outputs
+            ],
         )
 
     async def predict_stream(
@@ -98,22 +109,14 @@ class PyFuncRuntime(MLModel):  # type: ignore[misc]  # MLServer is not typed
         loop = asyncio.get_running_loop()
         return await loop.run_in_executor(self._executor, function, *arguments)
 
-    def _infer(self, payload: InferenceRequest) -> list[ResponseOutput]:
+    def _infer(self, payload: InferenceRequest) -> list[Encoded]:
         """Decode, predict, encode."""
         requested = [output.name for output in payload.outputs or []]
         names = self._encoder.select(requested)
         params = read_params(self._params, _extras(payload.parameters))
         decoded = self._decoder.decode(payload.inputs)
         predictions = self._engine.predict(decoded.values, rows=decoded.rows, params=params)
-        return [
-            ResponseOutput(
-                name=output.name,
-                shape=output.shape,
-                datatype=MLServerDatatype(output.datatype),
-                data=TensorData(root=output.data),
-            )
-            for output in self._encoder.encode(predictions, rows=decoded.rows, names=names)
-        ]
+        return self._encoder.encode(predictions, rows=decoded.rows, names=names)
 
     def _check_golden(self, engine: BundleEngine) -> None:
         """Predict the golden rows as requests are; the model is ready only if they are right."""
@@ -121,15 +124,7 @@ class PyFuncRuntime(MLModel):  # type: ignore[misc]  # MLServer is not typed
         request = InferenceRequest(
             inputs=[RequestInput(**tensor) for tensor in golden["request"]["inputs"]]
         )
-        found = [
-            {
-                "name": output.name,
-                "shape": output.shape,
-                "datatype": str(output.datatype),
-                "data": output.data.root,
-            }
-            for output in self._infer(request)
-        ]
+        found = [output.to_json() for output in self._infer(request)]
         difference = differences(golden["response"], {"outputs": found})
         if difference is not None:
             raise WrongPredictions(
