@@ -23,6 +23,10 @@ ROOT = Path(__file__).resolve().parent.parent
 EXAMPLE = ROOT / "models" / "california_housing"
 sys.path.append(str(EXAMPLE))
 
+# OpenMP threads that wait for one another take minutes for a small model when something else holds
+# a core; read when scikit-learn is first imported, here and in every process that a test starts.
+os.environ.setdefault("OMP_NUM_THREADS", "1")
+
 #: Seconds that a server may take to become ready on a busy machine.
 PATIENCE = 120
 
@@ -120,31 +124,30 @@ def pick_ports() -> dict[str, int]:
 
 
 @pytest.fixture(scope="session")
-def start_server(
+def start_program(
     tmp_path_factory: pytest.TempPathFactory,
 ) -> Iterator[Callable[..., Server]]:
-    """Start ``pyfunc serve MODEL …`` on free ports; every server ends with the session."""
+    """Start a server program on free ports; every server ends with the session.
+
+    ``command`` is a function of the ports, which may also write what the program reads.
+    """
     servers: list[Server] = []
 
     def start(
-        model: Path | str,
-        *arguments: str,
-        env: dict[str, str] | None = None,
+        command: Callable[[dict[str, int]], list[str]],
+        *,
+        env: Callable[[dict[str, int]], dict[str, str]] = lambda _: {},
         wait: bool = True,
-        wrap: tuple[str, ...] = (),
     ) -> Server:
         ports = pick_ports()
         folder = tmp_path_factory.mktemp("server")
-        command = [*wrap, sys.executable, "-Im", "pyfunc_packaging", "serve", str(model)]
-        for name, port in ports.items():
-            command += [f"--{name}-port", str(port)]
         with (folder / "log").open("wb") as log:
             process = subprocess.Popen(
-                [*command, *arguments],
+                command(ports),
                 stdout=log,
                 stderr=subprocess.STDOUT,
                 cwd=folder,
-                env={**os.environ, **(env or {})},
+                env={**os.environ, **env(ports)},
             )
         server = Server(process, ports, folder / "log")
         servers.append(server)
@@ -156,6 +159,29 @@ def start_server(
     for server in servers:
         if server.process.poll() is None:
             server.stop()
+
+
+@pytest.fixture(scope="session")
+def start_server(start_program: Callable[..., Server]) -> Callable[..., Server]:
+    """Start ``pyfunc serve MODEL …``; see :func:`start_program`."""
+
+    def start(
+        model: Path | str,
+        *arguments: str,
+        env: dict[str, str] | None = None,
+        wait: bool = True,
+        wrap: tuple[str, ...] = (),
+    ) -> Server:
+        def command(ports: dict[str, int]) -> list[str]:
+            options = [
+                word for name, port in ports.items() for word in (f"--{name}-port", str(port))
+            ]
+            serve = [sys.executable, "-Im", "pyfunc_packaging", "serve", str(model)]
+            return [*wrap, *serve, *options, *arguments]
+
+        return start_program(command, env=lambda _: env or {}, wait=wait)
+
+    return start
 
 
 @pytest.fixture(scope="session")

@@ -7,6 +7,7 @@ Run as ``python -I -m pyfunc_packaging.check BUNDLE``: ``-I`` leaves the current
 from __future__ import annotations
 
 import json
+import os
 import subprocess
 import sys
 import warnings
@@ -42,6 +43,7 @@ def check_in_subprocess(path: Path) -> None:
             capture_output=True,
             text=True,
             timeout=TIMEOUT,
+            env={**os.environ, "OMP_NUM_THREADS": "1"},  # a handful of rows needs no team
             check=False,
         )
     except subprocess.TimeoutExpired as error:

@@ -56,26 +56,28 @@ def _field(field: Column | Tensor) -> dict[str, Any]:
 
 def show(bundle: Bundle) -> None:
     """Print a bundle for people; plain text when the output is no terminal."""
-    console = Console(highlight=False)
+    console = Console(highlight=False, markup=False)
     if not console.is_terminal:
-        console = Console(highlight=False, width=160)  # nobody resizes a pipe or a file
+        console = Console(
+            highlight=False, markup=False, width=160
+        )  # nobody resizes a pipe or a file
     facts = describe(bundle)
     reference = facts["reference"]
     head = Table.grid(padding=(0, 2))
-    head.add_column()
+    head.add_column(style="bold")
     head.add_column(overflow="fold")
-    head.add_row("[bold]name[/]", facts["name"])
-    head.add_row("[bold]path[/]", facts["path"])
-    head.add_row("[bold]digest[/]", facts["digest"])
-    head.add_row("[bold]engine[/]", facts["engine"])
-    head.add_row("[bold]reference[/]", f"{reference['file']} ({reference['serialization']})")
+    head.add_row("name", facts["name"])
+    head.add_row("path", facts["path"])
+    head.add_row("digest", facts["digest"])
+    head.add_row("engine", facts["engine"])
+    head.add_row("reference", f"{reference['file']} ({reference['serialization']})")
     if reference["reason"]:
         head.add_row("", f"no skops file, because the model {reference['reason']}")
     if facts["code"]:
-        head.add_row("[bold]code[/]", ", ".join(facts["code"]))
-    head.add_row("[bold]size[/]", f"{facts['bytes'] / 1e6:.2f} MB in {len(facts['files'])} files")
+        head.add_row("code", ", ".join(facts["code"]))
+    head.add_row("size", f"{facts['bytes'] / 1e6:.2f} MB in {len(facts['files'])} files")
     versions = ", ".join(f"{name} {version}" for name, version in facts["versions"].items())
-    head.add_row("[bold]versions[/]", versions)
+    head.add_row("versions", versions)
     console.print(head)
     table = Table(box=None, padding=(0, 2), pad_edge=False)
     for title in ("", "name", "type", "V2", "may be null"):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import errno
 import importlib.metadata
 import os
 import platform
@@ -397,11 +398,16 @@ def _versions(requirements: Sequence[str]) -> dict[str, str]:
 def _move_into_place(staging: Path, path: Path, overwrite: bool) -> None:
     """Rename the finished directory to ``path`` in one step."""
     staging.chmod(0o755)
-    if not path.exists() or not any(path.iterdir()):
-        os.rename(staging, path)  # POSIX: replaces an empty directory
+    if not path.exists() or not overwrite:
+        try:
+            os.rename(staging, path)  # POSIX: replaces an empty directory, and no other
+        except OSError as error:
+            if error.errno not in (errno.ENOTEMPTY, errno.EEXIST):
+                raise
+            raise BundleExists(
+                f"{path}: something appeared there meanwhile; choose another path"
+            ) from error
         return
-    if not overwrite:
-        raise BundleExists(f"{path}: something appeared there meanwhile; choose another path")
     previous = Path(tempfile.mkdtemp(prefix=f".{path.name}-previous-", dir=path.parent))
     os.rename(path, previous / path.name)
     try:

@@ -101,4 +101,4 @@ def _check_port(host: str, port: int, option: str) -> None:
 
 
 if __name__ == "__main__":
-    main()
+    main(prog_name="pyfunc serve")

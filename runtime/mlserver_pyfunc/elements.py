@@ -87,9 +87,10 @@ def read_elements(
             f"input {name!r}: expected a datatype of {known}, got {datatype!r:.80}"
         )
     wanted = np.dtype(target)
-    if isinstance(elements, np.ndarray):
+    if isinstance(elements, np.ndarray) and elements.dtype == dtype:
         missing, values = None, elements
     else:
+        elements = elements.tolist() if isinstance(elements, np.ndarray) else elements
         missing = _find_missing(name, elements, datatype, nullable)
         values = _parse(name, datatype, dtype, elements, missing)
     result = _convert(name, datatype, values, wanted)
@@ -190,8 +191,8 @@ def _integral(name: str, datatype: str, position: int, cell: float) -> int:
             f"input {name!r}, value {position}: expected an integer for {datatype}, got a number"
             f" with a fraction"
         )
-    if cell <= -(2.0**63):
-        # the JSON parser makes a float of an integer beyond 64 bits, and this may be a rounded one
+    if type(cell) is float and cell <= -(2.0**63):
+        # the JSON parser makes a float of an integer beyond 64 bits: -2.0**63 may be a rounded one
         raise InvalidRequest(f"input {name!r}, value {position}: got an integer outside {datatype}")
     return int(cell)
 

@@ -104,6 +104,16 @@ class PyFuncRESTServer(RESTServer):  # type: ignore[misc]  # MLServer is not typ
         super().__init__(*args)
         self._app.add_exception_handler(RequestValidationError, _explain_body)
         self._app.add_exception_handler(HTTPException, _explain_http)
+        self._app.add_exception_handler(Exception, _admit_fault)
+        # Server-sent events answer a client's mistake with a bare 500, and our models never stream
+        self._app.router.routes[:] = [
+            route for route in self._app.router.routes if not route.path.endswith("_stream")
+        ]
+
+
+async def _admit_fault(request: Request, error: Exception) -> Response:
+    """Our own fault; the traceback goes to the log, as Starlette raises the error again."""
+    return Response({"error": "an internal error; the server's log has it"}, status_code=500)
 
 
 async def _explain_http(request: Request, error: HTTPException) -> Response:

@@ -7,6 +7,7 @@ from typing import Any
 
 import pytest
 from click.testing import CliRunner
+
 from pyfunc_packaging import __version__
 from pyfunc_packaging.cli import main
 
