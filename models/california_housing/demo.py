@@ -25,6 +25,8 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--data", help="the California housing CSV; default: synthetic data")
     options = parser.parse_args()
+    # lines of this program and of those that it runs come out in their order
+    sys.stdout.reconfigure(line_buffering=True)
     if shutil.which("curl") is None:
         raise SystemExit("the demo sends its request with curl, which is not installed")
     started = time.perf_counter()

@@ -179,14 +179,18 @@ def copy_modules(sources: Iterable[Path], directory: Path) -> list[str]:
     Raises
     ------
     NotPortable
-        If a source is absent, empty of code, or too large to be code.
+        If a source is absent, or too large to be code.
     """
     copied = []
-    for source in sources:
+    for source in (path.resolve() for path in sources):
         if source.is_file():
             shutil.copyfile(source, directory / source.name)
         elif source.is_dir():
-            size = sum(file.stat().st_size for file in source.rglob("*") if file.is_file())
+            size = sum(
+                file.stat().st_size
+                for file in source.rglob("*")
+                if file.is_file() and not any(part[0] == "." for part in file.relative_to(source).parts)
+            )
             if size > MAX_CODE_BYTES:
                 raise NotPortable(
                     f"{source}: the package holds {size / 2**20:.0f} MiB, more than the"

@@ -328,16 +328,10 @@ def _write(
     carried = copy_modules([*own.values(), *code_paths], code)
     _copy_library(code)
 
-    golden = choose_rows(rows)
-    values = from_frame(schema, golden)
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # shown once already, when the model was tried
-        predictions = np.asarray(model.predict(to_frame(schema.columns, values)))
-    request = make_request(schema.columns, values)
-    response = make_response(schema.outputs, predictions)
-    write_json(data / "golden.json", {"request": request, "response": response})
+    golden = _make_golden(model, schema, rows)
+    write_json(data / "golden.json", golden)
     write_json(data / "profile.json", profile(schema.columns, rows))
-    write_examples(directory, request)
+    write_examples(directory, golden["request"])
     requirements = _requirements(stored, libraries, extra_pip_requirements)
     write_mlmodel(
         directory, schema=schema, requirements=requirements, metadata=metadata, identity=identity
@@ -361,6 +355,27 @@ def _write(
         },
     }
     write_json(directory / MANIFEST, manifest)
+
+
+def _make_golden(model: Any, schema: Schema, rows: pd.DataFrame) -> dict[str, Any]:
+    values = from_frame(schema, choose_rows(rows))
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # shown once already, when the model was tried
+        predictions = np.asarray(model.predict(to_frame(schema.columns, values)))
+    if predictions.dtype.kind == "f":
+        # JSON has no infinity; a row that is predicted so proves nothing anyway
+        usable = ~np.isinf(predictions.reshape(len(predictions), -1)).any(axis=1)
+        if not usable.any():
+            raise UnsuitableModel(
+                "the model predicts infinity for every row that was tried; look for a division by"
+                " zero or an overflow in it"
+            )
+        predictions = predictions[usable]
+        values = {name: cells[usable] for name, cells in values.items()}
+    return {
+        "request": make_request(schema.columns, values),
+        "response": make_response(schema.outputs, predictions),
+    }
 
 
 def _copy_library(code: Path) -> None:
