@@ -32,7 +32,7 @@ check: install  ## format, lint, types, unit tests and doctests: under a minute
 	$(BIN)/ruff format --check .
 	$(BIN)/ruff check .
 	$(BIN)/mypy
-	$(PYTEST) tests/unit --doctest-modules packaging/pyfunc_packaging runtime/mlserver_pyfunc
+	$(PYTEST) --numprocesses 2 --dist worksteal tests/unit --doctest-modules packaging/pyfunc_packaging runtime/mlserver_pyfunc
 
 test: check  ## check, then everything that serves, installs or runs end to end
 	$(PYTEST) tests/serving tests/e2e tests/install
@@ -42,12 +42,12 @@ format: install  ## format the code and sort the imports
 	$(BIN)/ruff format .
 
 lock: install  ## resolve the constraints anew; the files agree with one another
-	$(BIN)/uv pip compile --quiet setup.cfg --extra dev $(LOCK) -o constraints/dev.txt
+	$(BIN)/uv pip compile --system-certs --quiet setup.cfg --extra dev $(LOCK) -o constraints/dev.txt
 	for extra in packaging runtime pyfunc; do \
-	    $(BIN)/uv pip compile --quiet setup.cfg --extra $$extra -c constraints/dev.txt $(LOCK) \
+	    $(BIN)/uv pip compile --system-certs --quiet setup.cfg --extra $$extra -c constraints/dev.txt $(LOCK) \
 	        -o constraints/$$extra.txt; \
 	done
-	echo uv | $(BIN)/uv pip compile --quiet - -c constraints/dev.txt $(LOCK) -o constraints/installer.txt
+	echo uv | $(BIN)/uv pip compile --system-certs --quiet - -c constraints/dev.txt $(LOCK) -o constraints/installer.txt
 
 LOCK := --universal --python-version 3.11 --generate-hashes --no-annotate --no-header --upgrade
 

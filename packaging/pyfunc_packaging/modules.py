@@ -189,7 +189,8 @@ def copy_modules(sources: Iterable[Path], directory: Path) -> list[str]:
             size = sum(
                 file.stat().st_size
                 for file in source.rglob("*")
-                if file.is_file() and not any(part[0] == "." for part in file.relative_to(source).parts)
+                if file.is_file()
+                and not any(part[0] == "." for part in file.relative_to(source).parts)
             )
             if size > MAX_CODE_BYTES:
                 raise NotPortable(
