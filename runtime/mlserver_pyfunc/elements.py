@@ -225,7 +225,12 @@ def _convert(name: str, datatype: str, values: Array, wanted: np.dtype[Any]) -> 
         # the largest integers round up to 2**n, which has no way back
         lossy |= result.astype(np.float64) >= float(np.iinfo(values.dtype).max + 1)
         lossy |= np.isinf(result)
-    _refuse_at(name, lossy, f"a {datatype} that {what} ({wanted}) cannot hold exactly")
+    _refuse_at(
+        name,
+        lossy,
+        f"a {datatype} that {what} ({wanted}) cannot hold exactly; send the datatype that the"
+        f" model's metadata names",
+    )
     return result
 
 
