@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
@@ -19,7 +19,7 @@ from pyfunc_packaging.errors import (
     MalformedBundle,
     MissingDependency,
 )
-from pyfunc_packaging.schema import Schema
+from pyfunc_packaging.schema import Column, Schema, Tensor
 
 if TYPE_CHECKING:
     import numpy as np
@@ -35,7 +35,7 @@ MANIFEST = "data/manifest.json"
 MLMODEL = "MLmodel"
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Bundle:
     """A packaged model on disk; made by :func:`load_bundle` and ``package_model``.
 
@@ -125,12 +125,13 @@ class Bundle:
         return self._scorer.predict(data)
 
     def verify_files(self) -> None:
-        """Check every file against the digest in the manifest.
+        """Check every file against the digest in the manifest, and that no other was added.
 
         Raises
         ------
         DamagedBundle
-            If a file is missing or altered; the message names it.
+            If a file is missing or altered, or was added to ``data/`` or ``code/``; the message
+            names it.
         """
         for name, expected in self.manifest["files"].items():
             found = file_digest(self.path / name)
@@ -143,24 +144,41 @@ class Bundle:
                     f"{self.path}: {name} is not the file that was packaged (expected sha256"
                     f" {expected[:12]}…, found {found[:12]}…); fetch the bundle again"
                 )
+        for folder in ("data", "code"):
+            for file in sorted((self.path / folder).rglob("*")):
+                name = file.relative_to(self.path).as_posix()
+                known = name in self.manifest["files"] or name == MANIFEST
+                if file.is_file() and not known and "__pycache__" not in file.parts:
+                    raise DamagedBundle(
+                        f"{self.path}: {name} was added after the bundle was packaged; remove it,"
+                        f" or fetch the bundle again"
+                    )
 
     def golden(self) -> dict[str, Any]:
         """The golden rows: a V2 ``request`` and the ``response`` that the reference gave."""
         result: dict[str, Any] = _read_json(self.path / "data" / "golden.json")
         return result
 
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, Bundle) and self.digest == other.digest
+
+    def __hash__(self) -> int:
+        return hash(self.digest)
+
     def __repr__(self) -> str:
-        inputs = ", ".join(f"{c.name}: {getattr(c, 'type', 'tensor')}" for c in self.schema.inputs)
-        outputs = ", ".join(
-            f"{c.name}: {getattr(c, 'type', 'tensor')}" for c in self.schema.outputs
-        )
         return (
             f"Bundle {self.name!r} at {self.path}\n"
-            f"  takes    {inputs}\n"
-            f"  returns  {outputs}\n"
+            f"  takes    {_listing(self.schema.inputs)}\n"
+            f"  returns  {_listing(self.schema.outputs)}\n"
             f"  engine   {self.engine}, reference in {self.manifest['reference']['file']}\n"
             f"  digest   {self.digest[:19]}…"
         )
+
+
+def _listing(fields: Sequence[Column | Tensor], limit: int = 12) -> str:
+    shown = [f"{field.name}: {getattr(field, 'type', 'tensor')}" for field in fields[:limit]]
+    more = f" and {len(fields) - limit} more" if len(fields) > limit else ""
+    return ", ".join(shown) + more
 
 
 def load_bundle(path: str | Path) -> Bundle:
@@ -229,9 +247,10 @@ def _read_json(path: Path) -> Any:
 
 def _check_manifest(manifest: Any, path: Path) -> None:
     where = path / MANIFEST
-    if not isinstance(manifest, dict) or not isinstance(manifest.get("format_version"), int):
-        raise MalformedBundle(f"{where}: expected an object with an integer format_version")
-    if manifest["format_version"] > FORMAT_VERSION:
+    version = manifest.get("format_version") if isinstance(manifest, dict) else None
+    if type(version) is not int or version < 1:
+        raise MalformedBundle(f"{where}: expected an object with an integer format_version from 1")
+    if version > FORMAT_VERSION:
         raise MalformedBundle(
             f"{where}: the bundle has format {manifest['format_version']}, this version of"
             f" mlserver-pyfunc reads up to {FORMAT_VERSION}; upgrade mlserver-pyfunc"
@@ -250,11 +269,11 @@ def _check_manifest(manifest: Any, path: Path) -> None:
                 f"{where}: expected {key!r} to be {kind.__name__}, found"
                 f" {type(manifest.get(key)).__name__}"
             )
-    if not isinstance(manifest["reference"].get("file"), str):
-        raise MalformedBundle(f"{where}: expected 'reference' to name its file")
     for name, digest in manifest["files"].items():
         parts = Path(name).parts
         if Path(name).is_absolute() or ".." in parts or "\0" in name:
             raise MalformedBundle(f"{where}: {name!r} names a file outside the bundle")
         if not isinstance(digest, str):
             raise MalformedBundle(f"{where}: expected the sha256 of {name!r}, found {digest!r}")
+    if manifest["reference"].get("file") not in list(manifest["files"]):
+        raise MalformedBundle(f"{where}: expected 'reference' to name a file of the bundle")

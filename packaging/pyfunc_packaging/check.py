@@ -1,7 +1,7 @@
 """Load a bundle as a stranger would, with nothing but MLflow, and predict its golden rows.
 
-Run as ``python -I -m pyfunc_packaging.check BUNDLE``: ``-I`` leaves the current folder and
-``PYTHONPATH`` out, so that a module which only the author has is noticed.
+The new process finds the libraries of this one, but neither its current folder nor what
+``PYTHONPATH`` adds, so that a module which only the author has is noticed.
 """
 
 from __future__ import annotations
@@ -14,6 +14,7 @@ import warnings
 from pathlib import Path
 
 from pyfunc_packaging.errors import NotPortable
+from pyfunc_packaging.modules import library_folders
 
 #: Seconds that loading and predicting a handful of rows may take on a busy machine.
 TIMEOUT = 300.0
@@ -32,14 +33,14 @@ def check_in_subprocess(path: Path) -> None:
         If it does not load there, or predicts something else.
     """
     here = Path(__file__).resolve().parent.parent
-    # -I drops PYTHONPATH, which may be how this library itself was found
+    libraries = [str(folder) for folder in (*library_folders(), here)]
     program = (
-        f"import sys; sys.path.append({str(here)!r}); from pyfunc_packaging.check import main;"
-        f" sys.exit(main({str(path)!r}))"
+        f"import sys; sys.path.extend({libraries!r});"
+        f" from pyfunc_packaging.check import main; sys.exit(main({str(path)!r}))"
     )
     try:
         done = subprocess.run(
-            [sys.executable, "-I", "-B", "-c", program],
+            [sys.executable, "-P", "-E", "-B", "-c", program],
             capture_output=True,
             text=True,
             timeout=TIMEOUT,
@@ -64,6 +65,7 @@ def main(path: str) -> int:
     """Predict the golden rows of the bundle at ``path``; 0 when they are right."""
     warnings.simplefilter("ignore")
     import mlflow.pyfunc
+    import numpy as np
 
     from pyfunc_packaging.bundle import load_bundle
     from pyfunc_packaging.golden import differences, make_response, request_frame
@@ -72,7 +74,8 @@ def main(path: str) -> int:
     bundle = load_bundle(path)
     golden = bundle.golden()
     predictions = model.predict(request_frame(bundle.schema, golden["request"]))
-    difference = differences(golden["response"], make_response(bundle.schema.outputs, predictions))
+    response = make_response(bundle.schema.outputs, np.asarray(predictions))
+    difference = differences(golden["response"], response)
     if difference is not None:
         print(f"{json.dumps(bundle.name)} predicts otherwise: {difference}", file=sys.stderr)
         return 1

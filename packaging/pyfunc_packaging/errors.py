@@ -26,6 +26,10 @@ class UnsuitableData(PyFuncError, ValueError):
     """The rows given to ``package_model`` or ``predict`` do not fit the model or its signature."""
 
 
+class InvalidArgument(PyFuncError, ValueError):
+    """An argument of one of our functions is not what it can be."""
+
+
 class NotPortable(PyFuncError, ValueError):
     """The model works here, but a part of it cannot be carried to another process."""
 
@@ -57,12 +61,71 @@ class WrongPredictions(BundleError):
     """The model loads, but does not predict its golden rows as it did when it was packaged."""
 
 
+class ConflictingModule(BundleError):
+    """A module that the bundle carries is found elsewhere, with another content."""
+
+
 class MissingSignature(BundleError):
     """The MLflow model has no signature, so nothing says what it takes and returns."""
 
 
 class MissingDependency(PyFuncError, ImportError):
     """A library that this step needs is not installed here."""
+
+
+# --- deploying: between the registry, the storage and KServe ----------------------------------
+
+
+class ResolveError(PyFuncError):
+    """A model URI cannot be followed to the directory that holds the model's files."""
+
+
+class InvalidModelUri(ResolveError, ValueError):
+    """The model URI has no form that we know."""
+
+
+class RegistryUnreachable(ResolveError):
+    """No MLflow service answers there, or what answers is none."""
+
+
+class RegistryDenied(ResolveError):
+    """The MLflow service wants credentials, or better ones."""
+
+
+class ModelNotFound(ResolveError, LookupError):
+    """The MLflow service knows no such model, version, alias, run or logged model."""
+
+
+class ArtifactRootNeeded(ResolveError):
+    """MLflow proxies the artifacts and does not say where they are; the caller has to."""
+
+
+class UnsupportedStorage(ResolveError):
+    """The files are where neither we nor KServe's storage initializer can fetch them."""
+
+
+class StorageUnreachable(ResolveError):
+    """No S3 service answers there, or what answers is none."""
+
+
+class StorageDenied(ResolveError):
+    """The S3 service wants credentials, or better ones."""
+
+
+class BucketNotFound(ResolveError, LookupError):
+    """The S3 service has no such bucket."""
+
+
+class FilesMissing(ResolveError, LookupError):
+    """The model is known, but its files, or some of them, are not in the storage."""
+
+
+class FilesChanged(ResolveError):
+    """The files in the storage are not those that were registered."""
+
+
+class InvalidDeployment(PyFuncError, ValueError):
+    """An InferenceService with these settings would not do what they say."""
 
 
 # --- serving ----------------------------------------------------------------------------------

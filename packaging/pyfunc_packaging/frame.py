@@ -8,6 +8,7 @@ NaN in float arrays, NaT in datetimes, None in object arrays (text, bytes), and 
 from __future__ import annotations
 
 import datetime
+import functools
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -24,6 +25,12 @@ Array = npt.NDArray[Any]
 MAX_EXACT = 2**53
 
 _MISSING: Mapping[str, Any] = {"None": None, "NaN": np.nan, "NA": pd.NA}
+
+
+@functools.lru_cache(maxsize=256)
+def _pandas_dtype(dtype: str) -> Any:
+    """A dtype by its name; pandas takes its time to look one up."""
+    return pd.api.types.pandas_dtype(dtype)
 
 
 def to_frame(columns: Sequence[Column], values: Mapping[str, Array]) -> pd.DataFrame:
@@ -59,7 +66,7 @@ def to_series(column: Column, values: Array) -> pd.Series[Any]:
     if dtype == "category":
         return pd.Series(_categorical(column, values))
     missing = _mask(values)
-    if dtype is None or isinstance(pd.api.types.pandas_dtype(dtype), np.dtype):
+    if dtype is None or isinstance(_pandas_dtype(dtype), np.dtype):
         plain = _plain(column, values, missing)
         return pd.Series(plain, dtype=plain.dtype, copy=False)  # pandas 3 would make text "str"
     # an extension type: text, nullable numbers, Arrow
@@ -74,7 +81,7 @@ def _check_fits(column: Column, values: Array) -> None:
     """MLflow's types are wider than some of pandas: an int8 would wrap around in silence."""
     if column.dtype is None or column.dtype == "category":
         return
-    dtype = pd.api.types.pandas_dtype(column.dtype)
+    dtype = _pandas_dtype(column.dtype)
     numbers = np.ma.getdata(values)
     if dtype.kind in "iu" and numbers.dtype.kind in "iu" and len(numbers):
         limits = np.iinfo(f"{dtype.kind}{dtype.itemsize}")
@@ -162,7 +169,7 @@ def _datetimes(column: Column, values: Array) -> pd.Series[Any]:
     series = pd.Series(moments, copy=False)
     if column.dtype is None:
         return series
-    dtype = pd.api.types.pandas_dtype(column.dtype)
+    dtype = _pandas_dtype(column.dtype)
     if isinstance(dtype, pd.DatetimeTZDtype):
         series = series.dt.tz_localize("UTC")
     try:

@@ -207,24 +207,34 @@ def _accepted(
     row = frames.from_frame(Schema(tuple(lenient)), base)
     names = [column.name for column in candidates]
 
-    def usable(changed: Sequence[str]) -> npt.NDArray[np.bool_] | None:
-        cells = {
-            column.name: _repeat(
-                row[column.name],
-                change(row[column.name]) if column.name in names else row[column.name],
-                [name == column.name for name in changed],
-            )
-            for column in lenient
-        }
-        return _usable(predict, frames.to_frame(lenient, cells))
-
     if not names:
         return set()
-    together = usable(names)
+    # All at once first, row i with column i changed: one call where the model accepts them all
+    cells = {
+        column.name: _repeat(
+            row[column.name],
+            change(row[column.name]) if column.name in names else row[column.name],
+            [name == column.name for name in names],
+        )
+        for column in lenient
+    }
+    try:
+        together = _usable(predict, frames.to_frame(lenient, cells))
+    except UnsuitableData:  # missing integers make floats of a column, and large ones do not fit
+        together = None
     if together is not None:
         return {name for name, fine in zip(names, together, strict=True) if fine}
-    alone = {name: usable([name]) for name in names}
-    return {name for name, fine in alone.items() if fine is not None and fine[0]}
+    accepted = set()
+    plain = frames.to_frame(lenient, row)
+    for column in lenient:
+        if column.name not in names:
+            continue
+        changed = plain.copy(deep=False)
+        changed[column.name] = frames.to_series(column, change(row[column.name]))
+        fine = _usable(predict, changed)
+        if fine is not None and fine[0]:
+            accepted.add(column.name)
+    return accepted
 
 
 def _repeat(value: frames.Array, changed: frames.Array, where: Sequence[bool]) -> frames.Array:
@@ -313,6 +323,7 @@ def _prediction_type(values: npt.NDArray[Any]) -> str:
         "uint8": "integer",
         "uint16": "integer",
         "uint32": "long",
+        "float16": "float",
         "float32": "float",
         "float64": "double",
     }

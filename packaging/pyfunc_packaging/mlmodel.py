@@ -68,7 +68,8 @@ def _refused_by_mlflow(column: Column) -> bool:
         return True
     if column.type in ("integer", "long", "boolean"):
         # extension dtypes hold gaps that MLflow cannot: Int64, boolean, int64[pyarrow], ...
-        return column.nullable and (dtype[:1].isupper() or dtype == "boolean" or "pyarrow" in dtype)
+        extension = dtype[:1].isupper() or dtype == "boolean" or "pyarrow" in dtype
+        return column.nullable and (extension or (dtype == "object" and column.type != "boolean"))
     return column.type == "datetime" and "," in dtype
 
 
@@ -98,7 +99,7 @@ def write_mlmodel(
     build = [
         f"{name}=={importlib.metadata.version(name)}"
         for name in ("pip", "setuptools", "wheel")
-        if _is_installed(name)
+        if is_installed(name)
     ]
     environment = {
         "python": python,
@@ -136,7 +137,8 @@ def write_mlmodel(
     model.save(str(directory / "MLmodel"))
 
 
-def _is_installed(name: str) -> bool:
+def is_installed(name: str) -> bool:
+    """Whether a distribution is installed here."""
     try:
         importlib.metadata.version(name)
     except importlib.metadata.PackageNotFoundError:

@@ -18,6 +18,7 @@ from functools import cache
 from pathlib import Path
 
 from pyfunc_packaging.errors import NotPortable
+from pyfunc_packaging.reference import EMPTY_MODULE
 
 _IGNORED = shutil.ignore_patterns("__pycache__", "*.pyc", ".*", "*.egg-info")
 #: Folders beside a user's package are copied whole; one this large is data, not code.
@@ -63,13 +64,15 @@ def modules_in_pickle(content: bytes) -> tuple[str, ...]:
             last = argument
             texts.append(argument)
     if "cloudpickle.cloudpickle" in names:
-        # A function pickled by value carries the modules it uses as plain texts.
+        # A function pickled by value carries the modules it uses as plain texts. A column of the
+        # same name is taken for one, too: a pin too many is better than one too few.
         names.update(text for text in texts if text in sys.modules and text != "__main__")
     return tuple(sorted(names))
 
 
 @cache
-def _library_folders() -> tuple[Path, ...]:
+def library_folders() -> tuple[Path, ...]:
+    """Folders that installed libraries, and Python's own, lie in."""
     paths = sysconfig.get_paths()
     folders = {Path(paths[key]).resolve() for key in ("purelib", "platlib", "stdlib", "platstdlib")}
     folders.update(
@@ -110,7 +113,7 @@ def is_users_own(name: str) -> bool:
     origin = _origin(name)
     if origin is None:
         return False
-    return not any(origin.resolve().is_relative_to(folder) for folder in _library_folders())
+    return not any(origin.resolve().is_relative_to(folder) for folder in library_folders())
 
 
 def split_modules(names: Iterable[str]) -> tuple[dict[str, Path], tuple[str, ...]]:
@@ -148,7 +151,7 @@ def _imports(origin: Path) -> set[str]:
     """Top-level modules that a file, or the files of a folder, import."""
     found: set[str] = set()
     for file in [origin] if origin.is_file() else sorted(origin.rglob("*.py")):
-        if file.suffix != ".py":
+        if file.suffix != ".py" or (origin.is_dir() and _is_test(file.relative_to(origin))):
             continue
         try:
             tree = ast.parse(file.read_bytes(), str(file))
@@ -160,6 +163,12 @@ def _imports(origin: Path) -> set[str]:
             elif isinstance(node, ast.ImportFrom) and node.level == 0 and node.module:
                 found.add(node.module.partition(".")[0])
     return found
+
+
+def _is_test(file: Path) -> bool:
+    """Whether a file of a package is for its tests, whose imports no model needs."""
+    folders = {"test", "tests"}.intersection(file.parts[:-1])
+    return bool(folders) or file.name.startswith("test_") or file.name == "conftest.py"
 
 
 def copy_modules(sources: Iterable[Path], directory: Path) -> list[str]:
@@ -182,7 +191,12 @@ def copy_modules(sources: Iterable[Path], directory: Path) -> list[str]:
         If a source is absent, or too large to be code.
     """
     copied = []
-    for source in (path.resolve() for path in sources):
+    for source in (path if path.name else path.resolve() for path in sources):
+        if source.stem in sys.stdlib_module_names:
+            raise NotPortable(
+                f"{source}: a module of Python itself is called {source.stem!r} too, and would be"
+                f" found in its place; rename yours"
+            )
         if source.is_file():
             shutil.copyfile(source, directory / source.name)
         elif source.is_dir():
@@ -207,7 +221,7 @@ def copy_modules(sources: Iterable[Path], directory: Path) -> list[str]:
         # such as py.typed be found missing
         if file.is_file() and file.stat().st_size == 0:
             if file.suffix == ".py":
-                file.write_text("# this file was empty\n", encoding="utf-8")
+                file.write_bytes(EMPTY_MODULE)
             else:
                 file.unlink()
     return sorted(copied)

@@ -20,19 +20,27 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 import pandas as pd
+from packaging.requirements import InvalidRequirement, Requirement
+from packaging.utils import canonicalize_name
 from sklearn.exceptions import NotFittedError
-from sklearn.utils.validation import check_is_fitted
 
 from pyfunc_packaging._version import __version__
 from pyfunc_packaging.bundle import FORMAT_VERSION, MANIFEST, Bundle, file_digest, load_bundle
 from pyfunc_packaging.check import check_in_subprocess
-from pyfunc_packaging.errors import BundleExists, NotPortable, UnsuitableData, UnsuitableModel
+from pyfunc_packaging.errors import (
+    BundleExists,
+    InvalidArgument,
+    NotPortable,
+    UnsuitableData,
+    UnsuitableModel,
+)
 from pyfunc_packaging.frame import from_frame, to_frame
 from pyfunc_packaging.golden import choose_rows, make_request, make_response
 from pyfunc_packaging.infer import infer_columns, infer_outputs, probe
 from pyfunc_packaging.mlmodel import (
     LOADER_MODULE,
     LoggedIdentity,
+    is_installed,
     write_examples,
     write_json,
     write_mlmodel,
@@ -92,6 +100,7 @@ def package_model(
         Where to write the bundle. It appears there whole, or not at all.
     name : str
         Name of the model, by which it is served: letters, digits, ``.``, ``_`` and ``-``.
+        The first few stand in the bundle, as golden rows and examples.
     y : Series, DataFrame or array of n values, optional
         The target; its name becomes the name of the output.
     output_name : str, optional
@@ -142,6 +151,12 @@ def package_model(
     >>> folder.cleanup()
     """
     path = Path(path)
+    for argument, value in (
+        ("code_paths", code_paths),
+        ("extra_pip_requirements", extra_pip_requirements),
+    ):
+        if isinstance(value, str):
+            raise InvalidArgument(f"{argument} should be a list, found {value!r}; pass [{value!r}]")
     _check_arguments(path, name, overwrite, alias, registered_model_name)
     timings: dict[str, float] = {}
     with _timed(timings, "schema"):
@@ -188,12 +203,12 @@ def _check_arguments(
     path: Path, name: str, overwrite: bool, alias: str | None, registered: str | None
 ) -> None:
     if not isinstance(name, str) or not _NAME.fullmatch(name):
-        raise UnsuitableData(
+        raise InvalidArgument(
             f"name should consist of letters, digits, '.', '_' and '-', found {name!r}; it becomes"
             f" a part of the URL /v2/models/{{name}}/infer"
         )
     if alias is not None and registered is None:
-        raise UnsuitableData(
+        raise InvalidArgument(
             f"alias={alias!r} needs a registered model to belong to; pass registered_model_name="
         )
     if path.is_symlink() or (path.exists() and not path.is_dir()):
@@ -218,7 +233,10 @@ def _make_schema(model: Any, rows: pd.DataFrame, y: Any, output_name: str | None
     names = _output_names(rows, y, output_name)
     _check_model(model, rows, names)
     trial = rows.head(_TRIAL_ROWS)
-    predictions = _try(model, trial)
+    returned = _try(model, trial)
+    if hasattr(returned, "columns") and output_name is None:
+        names = [str(column) for column in returned.columns]
+    predictions = np.asarray(returned)
     outputs = infer_outputs(predictions, len(trial), names)
     columns = probe(columns, trial, model.predict)
     columns = tuple(
@@ -226,7 +244,7 @@ def _make_schema(model: Any, rows: pd.DataFrame, y: Any, output_name: str | None
         for column in columns
     )
     schema = Schema(inputs=columns, outputs=outputs)
-    _check_round_trip(model, schema, trial, np.asarray(predictions))
+    _check_round_trip(model, schema, trial, predictions)
     return schema
 
 
@@ -244,7 +262,8 @@ def _output_names(rows: pd.DataFrame, y: Any, output_name: str | None) -> list[s
     if target:
         raise UnsuitableData(
             f"X still holds the target column {target[0]!r}; leave it out, as it is not known when"
-            f" predictions are made: X.drop(columns=[{target[0]!r}])"
+            f" predictions are made: X.drop(columns=[{target[0]!r}]). If it is another thing of"
+            f" the same name, pass output_name="
         )
     return names
 
@@ -255,14 +274,6 @@ def _check_model(model: Any, rows: pd.DataFrame, names: Sequence[str]) -> None:
             f"model should be a fitted scikit-learn estimator with predict(), found"
             f" {model if isinstance(model, type) else type(model).__name__}"
         )
-    try:
-        check_is_fitted(model)
-    except NotFittedError as error:
-        raise UnsuitableModel(
-            f"the {type(model).__name__} is not fitted; call fit(X, y) first"
-        ) from error
-    except TypeError:
-        pass  # no scikit-learn estimator; its own predict() will tell
     fitted = getattr(model, "feature_names_in_", None)
     if fitted is None:
         return
@@ -274,9 +285,9 @@ def _check_model(model: Any, rows: pd.DataFrame, names: Sequence[str]) -> None:
         )
 
 
-def _try(model: Any, rows: pd.DataFrame) -> npt.NDArray[Any]:
+def _try(model: Any, rows: pd.DataFrame) -> Any:
     try:
-        return np.asarray(model.predict(rows))
+        return model.predict(rows)
     except NotFittedError as error:
         raise UnsuitableModel(
             f"the {type(model).__name__} is not fitted; call fit(X, y) first"
@@ -292,17 +303,28 @@ def _check_round_trip(
     model: Any, schema: Schema, rows: pd.DataFrame, expected: npt.NDArray[Any]
 ) -> None:
     """Rows that went through the wire's types must still give the same predictions."""
-    again = np.asarray(model.predict(to_frame(schema.columns, from_frame(schema, rows))))
-    if expected.dtype.kind == "f":
-        same = np.allclose(again, expected, rtol=1e-9, atol=0.0, equal_nan=True)
-    else:
-        same = bool(np.array_equal(again, expected))
-    if not same:
-        raise UnsuitableData(
-            "the model predicts otherwise when the rows went through the signature's types; it"
-            " depends on something in X that no request can carry (such as the index, attributes,"
-            " or Python objects in a column)"
+    if not _equal(np.asarray(_try(model, rows)), expected):
+        raise UnsuitableModel(
+            "the model does not predict the same for the same rows twice; give it a fixed"
+            " random_state, or leave out what is random when it predicts"
         )
+    carried = to_frame(schema.columns, from_frame(schema, rows))
+    advice = (
+        "the model depends on something in X that no request can carry, such as the index,"
+        " attributes, or Python objects in a column; compute it from columns"
+    )
+    try:
+        again = np.asarray(model.predict(carried))
+    except Exception as error:  # whatever the user's model raises, it raises for lack of that
+        raise UnsuitableData(f"{advice} ({type(error).__name__}: {error})") from error
+    if not _equal(again, expected):
+        raise UnsuitableData(advice)
+
+
+def _equal(one: npt.NDArray[Any], other: npt.NDArray[Any]) -> bool:
+    if one.shape == other.shape and one.dtype.kind == other.dtype.kind == "f":
+        return bool(np.allclose(one, other, rtol=1e-6, atol=0.0, equal_nan=True))
+    return bool(np.array_equal(one, other))
 
 
 # --- the files --------------------------------------------------------------------------------
@@ -389,7 +411,8 @@ def _copy_library(code: Path) -> None:
 
 
 def _requirements(stored: Stored, libraries: Sequence[str], extra: Sequence[str]) -> list[str]:
-    always = ["mlflow", "numpy", "pandas", "scikit-learn", "PyYAML"]
+    mlflow = "mlflow" if is_installed("mlflow") else "mlflow-skinny"
+    always = [mlflow, "numpy", "pandas", "scikit-learn", "PyYAML"]
     always.append("skops" if stored.serialization == "skops" else "cloudpickle")
     try:
         found = pins(libraries, always=always)
@@ -398,7 +421,12 @@ def _requirements(stored: Stored, libraries: Sequence[str], extra: Sequence[str]
             f"the model needs {error.name}, of which no installed version is known here; install"
             f" it with pip"
         ) from error
-    return [*found, *(line for line in extra if line not in found)]
+    try:
+        named = {canonicalize_name(Requirement(line).name) for line in extra}
+    except InvalidRequirement as error:
+        raise InvalidArgument(f"extra_pip_requirements: {error}") from error
+    # what the user says of a library holds
+    return [*(line for line in found if line.partition("==")[0] not in named), *extra]
 
 
 def _versions(requirements: Sequence[str]) -> dict[str, str]:

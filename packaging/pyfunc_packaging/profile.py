@@ -12,7 +12,7 @@ import pandas as pd
 from pyfunc_packaging.frame import from_series, to_json
 from pyfunc_packaging.schema import Column
 
-#: Categories kept a column, the most frequent first; a column of names or keys has no profile.
+#: Columns of more different texts than this have no profile: they hold names or keys of people.
 MAX_CATEGORIES = 50
 _QUANTILES = (0.0, 0.05, 0.25, 0.5, 0.75, 0.95, 1.0)
 
@@ -65,7 +65,6 @@ def _column(column: Column, series: pd.Series[Any]) -> dict[str, Any]:
     elif column.type in ("string", "boolean"):
         counts = pd.Series(present).value_counts()
         summary["distinct"] = len(counts)
-        summary["categories"] = {
-            str(value): int(count) for value, count in counts.head(MAX_CATEGORIES).items()
-        }
+        if len(counts) <= MAX_CATEGORIES:
+            summary["categories"] = {str(value): int(count) for value, count in counts.items()}
     return summary

@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from pyfunc_packaging.errors import (
+    ConflictingModule,
     MalformedBundle,
     MissingDependency,
     NotPortable,
@@ -21,6 +22,9 @@ from pyfunc_packaging.errors import (
 
 SKOPS_FILE = "model.skops"
 PICKLE_FILE = "model.pkl"
+
+#: What stands in a bundle for an empty Python file: KServe skips empty objects.
+EMPTY_MODULE = b"# this file was empty\n"
 
 #: Types beyond skops' own defaults (scikit-learn's public estimators, numpy arrays, plain Python)
 #: that a skops file may hold. Every one only holds data or computes: none reads files, opens
@@ -199,6 +203,8 @@ def load_reference(directory: Path, *, code: Path | None = None) -> Any:
     ------
     MissingDependency
         If a library that the model needs is not installed.
+    ConflictingModule
+        If Python finds another module than the one in the bundle.
     MalformedBundle
         If the file holds a type that is not on the allow-list, or cannot be read.
     """
@@ -233,13 +239,36 @@ def _load_skops(path: Path) -> Any:
         raise MalformedBundle(f"{path}: cannot be read: {type(error).__name__}: {error}") from error
 
 
+def _check_conflict(entry: Path) -> None:
+    """Refuse to load when a module of the bundle would not be the one that Python finds."""
+    spec = importlib.util.find_spec(entry.stem)
+    origin = Path(spec.origin) if spec is not None and spec.origin else None
+    if origin is None:
+        return  # the pickle will say what is missing
+    files = [entry] if entry.is_file() else sorted(entry.rglob("*.py"))
+    for file in files:
+        found = origin if entry.is_file() else origin.parent / file.relative_to(entry)
+        content = found.read_bytes() if found.is_file() else None
+        if content is not None and (content or EMPTY_MODULE) == file.read_bytes():
+            continue
+        raise ConflictingModule(
+            f"{file}: the model was packaged with this module, and Python finds another one of the"
+            f" same name, {found}; load the bundle in a process of its own, without that one"
+        )
+
+
 def _load_pickle(path: Path, code: Path | None) -> Any:
     import cloudpickle
 
-    if code is not None and str(code) not in sys.path:
-        # at the end: a module of the bundle must never stand in for an installed one
-        sys.path.append(str(code))
-        importlib.invalidate_caches()
+    if code is not None:
+        if str(code) not in sys.path:
+            # at the end: a module of the bundle must never stand in for an installed one
+            sys.path.append(str(code))
+            importlib.invalidate_caches()
+        for entry in sorted(code.iterdir()):
+            own = not entry.name.startswith(("pyfunc_bundle_", "__pycache__"))
+            if own and entry.stem not in sys.stdlib_module_names:
+                _check_conflict(entry)
     try:
         with path.open("rb") as file:
             return cloudpickle.load(file)

@@ -7,6 +7,7 @@ pandas dtypes, categories, the missing-value marker.
 
 from __future__ import annotations
 
+import dataclasses
 import json
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
@@ -261,7 +262,9 @@ def _field_from_dict(data: Mapping[str, Any]) -> Column | Tensor:
         return tensor
     if values.get("categories") is not None:
         values["categories"] = tuple(values["categories"])
-    column = Column(**values)
+    # a later version may say more about a column than this one has to know
+    known = {field.name for field in dataclasses.fields(Column)}
+    column = Column(**{key: value for key, value in values.items() if key in known})
     _ = column.datatype
     return column
 

@@ -31,9 +31,13 @@ class Scorer:
         self.schema = bundle.schema
         self._model = load_reference(bundle.data_path, code=bundle.path / "code")
 
+    def get_raw_model(self) -> Any:
+        """The fitted estimator itself; MLflow's ``PyFuncModel.get_raw_model`` asks for it."""
+        return self._model
+
     def predict(
         self, data: pd.DataFrame, params: Mapping[str, Any] | None = None
-    ) -> npt.NDArray[Any]:
+    ) -> npt.NDArray[Any] | pd.DataFrame:
         """Predict raw rows.
 
         Parameters
@@ -46,6 +50,7 @@ class Scorer:
         Returns
         -------
         ndarray of shape (n,) or (n, k)
+            A DataFrame with one column an output where the signature names several.
 
         Raises
         ------
@@ -54,7 +59,9 @@ class Scorer:
         ModelFailure
             If the model does not return one prediction a row.
         """
-        return self.predict_columns(from_frame(self.schema, data), len(data))
+        result = self.predict_columns(from_frame(self.schema, data), len(data))
+        names = [output.name for output in self.schema.outputs]
+        return result if len(names) == 1 else pd.DataFrame(result, columns=names, index=data.index)
 
     def predict_columns(self, columns: Mapping[str, Array], rows: int) -> npt.NDArray[Any]:
         """Predict decoded columns, each of shape (rows,); see :mod:`pyfunc_packaging.frame`."""

@@ -24,6 +24,8 @@ from sklearn.preprocessing import FunctionTransformer, OneHotEncoder
 from pyfunc_packaging import load_bundle, package_model
 from pyfunc_packaging.errors import (
     BundleExists,
+    ConflictingModule,
+    InvalidArgument,
     NotPortable,
     UnsuitableData,
     UnsuitableModel,
@@ -284,8 +286,28 @@ class Locked(LinearRegression):
         return self
 
 
-def _fails(X: pd.DataFrame) -> pd.DataFrame:
-    raise KeyError("no such luck")
+class Dice(LinearRegression):
+    """Never predicts the same twice."""
+
+    def predict(self, X: Any) -> Any:
+        return super().predict(X) + np.random.default_rng().normal(size=len(X))
+
+
+class ReadsIndex(LinearRegression):
+    """Predicts from what is no column."""
+
+    def predict(self, X: Any) -> Any:
+        return super().predict(X) + X.index.hour
+
+
+class Duck:
+    """No scikit-learn estimator, but it predicts."""
+
+    def __init__(self) -> None:
+        self.mean = 3.0
+
+    def predict(self, X: pd.DataFrame) -> Any:
+        return np.full(len(X), self.mean)
 
 
 MISTAKES = {
@@ -338,15 +360,44 @@ MISTAKES = {
     ),
     "name": (
         lambda X, y: (LinearRegression().fit(X, y), X, {"name": "a/b"}),
-        UnsuitableData,
+        InvalidArgument,
         "name",
     ),
     "alias alone": (
         lambda X, y: (LinearRegression().fit(X, y), X, {"alias": "production"}),
-        UnsuitableData,
+        InvalidArgument,
         "registered_model_name",
     ),
     "unpicklable": (lambda X, y: (Locked().fit(X, y), X, {}), NotPortable, "lock"),
+    "code_paths as text": (
+        lambda X, y: (LinearRegression().fit(X, y), X, {"code_paths": "steps.py"}),
+        InvalidArgument,
+        r"pass \['steps.py'\]",
+    ),
+    "requirement": (
+        lambda X, y: (LinearRegression().fit(X, y), X, {"extra_pip_requirements": ["a b"]}),
+        InvalidArgument,
+        "extra_pip_requirements",
+    ),
+    "random when it predicts": (
+        lambda X, y: (Dice().fit(X, y), X, {}),
+        UnsuitableModel,
+        "the same rows twice",
+    ),
+    "reads the index": (
+        lambda X, y: (
+            ReadsIndex().fit(X, y),
+            X.set_index(pd.date_range("2026-01-01", periods=len(X))),
+            {},
+        ),
+        UnsuitableData,
+        "no request can carry, such as the index",
+    ),
+    "a module named as one of Python's": (
+        lambda X, y: (LinearRegression().fit(X, y), X, {"code_paths": ["elsewhere/profile.py"]}),
+        NotPortable,
+        "a module of Python itself is called 'profile'",
+    ),
     "code_paths": (
         lambda X, y: (LinearRegression().fit(X, y), X, {"code_paths": ["no/such.py"]}),
         NotPortable,
@@ -435,3 +486,88 @@ def test_estimators_beyond_pipelines(
     ).fit(rows, target)
     bundle = package_model(search, rows, y=target, path=tmp_path / "bundle", name="m")
     np.testing.assert_array_equal(bundle.predict(rows), search.predict(rows))
+
+
+@pytest.mark.usefixtures("unchecked")
+def test_whatever_predicts_can_be_packaged(numbers: pd.DataFrame, tmp_path: Path) -> None:
+    bundle = package_model(Duck(), numbers, path=tmp_path / "bundle", name="duck")
+    assert bundle.predict(numbers.head(2)).tolist() == [3.0, 3.0]
+
+
+@pytest.mark.usefixtures("unchecked")
+def test_large_integers_beside_other_columns(tmp_path: Path) -> None:
+    rows = pd.DataFrame({"id": [2**62 + 1, 2**62 + 3], "x": [1.0, 2.0]})
+    bundle = package_model(Duck(), rows, path=tmp_path / "bundle", name="m")
+    assert [column.nullable for column in bundle.schema.columns] == [True, True]
+
+
+@pytest.mark.usefixtures("unchecked")
+def test_several_outputs_are_named_in_a_frame(numbers: pd.DataFrame, tmp_path: Path) -> None:
+    model = LinearRegression().fit(numbers, numbers)
+    bundle = package_model(
+        model, numbers, y=numbers.add_prefix("to_"), path=tmp_path / "b", name="m"
+    )
+    predicted = mlflow.pyfunc.load_model(str(bundle.path)).predict(numbers)
+    assert list(predicted.columns) == ["to_a", "to_b"]
+    np.testing.assert_array_equal(predicted.to_numpy(), model.predict(numbers))
+
+
+@pytest.mark.usefixtures("unchecked")
+def test_what_the_user_says_of_a_requirement_holds(
+    numbers: pd.DataFrame, target: pd.Series, tmp_path: Path
+) -> None:
+    model = LinearRegression().fit(numbers, target)
+    bundle = package_model(
+        model,
+        numbers,
+        path=tmp_path / "bundle",
+        name="m",
+        extra_pip_requirements=["Scikit_Learn>=1.5", "requests"],
+    )
+    lines = (bundle.path / "requirements.txt").read_text().splitlines()
+    assert [line for line in lines if "earn" in line] == ["Scikit_Learn>=1.5"]
+    assert "requests" in lines
+
+
+@pytest.mark.usefixtures("unchecked")
+def test_raw_model_comes_back(numbers: pd.DataFrame, target: pd.Series, tmp_path: Path) -> None:
+    model = LinearRegression().fit(numbers, target)
+    bundle = package_model(model, numbers, path=tmp_path / "bundle", name="m")
+    raw = mlflow.pyfunc.load_model(str(bundle.path)).get_raw_model()
+    np.testing.assert_array_equal(raw.coef_, model.coef_)
+
+
+@pytest.mark.usefixtures("unchecked")
+def test_two_bundles_with_different_modules_of_one_name_do_not_mix(
+    numbers: pd.DataFrame, target: pd.Series, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Each in its own process works; both in one would silently share the first one's module."""
+    bundles = []
+    for factor in (2, 5):
+        home = tmp_path / str(factor)
+        home.mkdir()
+        (home / "my_factor.py").write_text(
+            f"def scale(frame):\n    return frame.assign(c=frame['a'] * {factor})\n"
+        )
+        with monkeypatch.context() as patch:
+            patch.syspath_prepend(str(home))
+            from my_factor import scale
+
+            model = make_pipeline(FunctionTransformer(scale), LinearRegression())
+            model.fit(numbers, target)
+            bundles.append(package_model(model, numbers, path=home / "bundle", name="m"))
+        del sys.modules["my_factor"], scale
+    bundles[0].predict(numbers)
+    with pytest.raises(ConflictingModule, match=r"my_factor\.py.*process of its own"):
+        bundles[1].predict(numbers)
+
+
+@pytest.mark.usefixtures("unchecked")
+def test_a_wide_table_is_packaged_in_seconds(tmp_path: Path) -> None:
+    rng = np.random.default_rng(0)
+    rows = pd.DataFrame(rng.normal(size=(50, 300)), columns=[f"c{i}" for i in range(300)])
+    model = LinearRegression().fit(rows, rows["c0"])
+    bundle = package_model(model, rows, path=tmp_path / "bundle", name="wide")
+    assert bundle.timings["schema"] < 20
+    assert not any(column.nullable for column in bundle.schema.columns)
+    assert len(repr(bundle)) < 1000

@@ -149,7 +149,7 @@ def test_entries_of_other_types_are_malformed(path, key, value):
 @pytest.mark.parametrize("reference", [{}, {"file": None}, {"file": 5}])
 def test_a_reference_without_a_file_is_malformed(path, reference):
     change(path, reference=reference)
-    with pytest.raises(MalformedBundle, match="'reference' to name its file"):
+    with pytest.raises(MalformedBundle, match="'reference' to name a file"):
         load_bundle(path)
 
 
@@ -214,3 +214,18 @@ def test_the_digest_of_a_file(tmp_path):
     assert file_digest(tmp_path / "file") == hashlib.sha256(b"abc").hexdigest()
     assert file_digest(tmp_path) is None
     assert file_digest(tmp_path / "file" / "below") is None
+
+
+@pytest.mark.parametrize("name", ["data/model.pkl", "code/json.py", "data/more/deep.txt"])
+def test_a_file_that_was_added_is_named(path, name):
+    (path / name).parent.mkdir(exist_ok=True)
+    (path / name).write_text("surprise", encoding="utf-8")
+    with pytest.raises(DamagedBundle, match=f"{name} was added after the bundle was packaged"):
+        load_bundle(path)
+
+
+def test_what_mlflow_and_python_add_is_passed_over(path):
+    (path / "registered_model_meta").write_text("model_name: x", encoding="utf-8")
+    (path / "code" / "__pycache__").mkdir()
+    (path / "code" / "__pycache__" / "pyfunc_bundle_v1.cpython-311.pyc").write_bytes(b"cache")
+    assert load_bundle(path).name == "CaliforniaHousingRegressor"

@@ -171,3 +171,24 @@ def test_values_of_other_types_differ(value):
     one = {"outputs": [{"name": "y", "shape": [1], "datatype": "FP64", "data": [1.0]}]}
     other = {"outputs": [{"name": "y", "shape": [1], "datatype": "FP64", "data": [value]}]}
     assert differences(one, other) is not None
+
+
+@pytest.mark.parametrize(
+    ("datatype", "relative", "same"),
+    [("FP64", 1e-10, True), ("FP64", 1e-7, False), ("FP32", 1e-6, True), ("FP32", 1e-2, False)],
+)
+def test_a_difference_counts_by_datatype(datatype, relative, same):
+    def response(value):
+        data = [value, 1000.0]
+        return {"outputs": [{"name": "y", "shape": [2], "datatype": datatype, "data": data}]}
+
+    found = differences(response(1000.0), response(1000.0 * (1 + relative)))
+    assert (found is None) == same
+
+
+def test_sums_that_cancel_keep_the_error_of_their_terms():
+    def response(value):
+        data = [value, 1000.0]
+        return {"outputs": [{"name": "y", "shape": [2], "datatype": "FP64", "data": data}]}
+
+    assert differences(response(1e-13), response(-2e-13)) is None

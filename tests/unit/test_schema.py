@@ -198,7 +198,6 @@ TENSOR = {"kind": "tensor", "name": "x", "dtype": "float64", "shape": [-1]}
         None,
         {**COLUMN, "type": "decimal"},
         {**COLUMN, "type": ["double"]},
-        {**COLUMN, "surprise": 1},
         {**COLUMN, "categories": 5},
         {"kind": "column", "name": "x"},
         {"kind": "column", "type": "double"},
@@ -231,3 +230,8 @@ def test_a_malformed_field_is_refused(side, field):
 def test_a_malformed_schema_is_refused(data):
     with pytest.raises(MalformedBundle, match="schema is not one that this version can read"):
         Schema.from_dict(data)
+
+
+def test_what_a_later_version_says_more_of_a_column_is_passed_over():
+    data = {"inputs": [{**COLUMN, "surprise": 1}], "outputs": [TENSOR], "params": []}
+    assert Schema.from_dict(data).inputs == (Column("x", "double"),)
