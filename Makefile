@@ -47,6 +47,8 @@ lock: install  ## resolve the constraints anew; the files agree with one another
 	    $(BIN)/uv pip compile --system-certs --quiet setup.cfg --extra $$extra -c constraints/dev.txt $(LOCK) \
 	        -o constraints/$$extra.txt; \
 	done
+	echo kserve-storage | $(BIN)/uv pip compile --system-certs --quiet - $(LOCK) \
+	    -o constraints/kserve-storage.txt
 	echo uv | $(BIN)/uv pip compile --system-certs --quiet - -c constraints/dev.txt $(LOCK) -o constraints/installer.txt
 
 LOCK := --universal --python-version 3.11 --generate-hashes --no-annotate --no-header --upgrade

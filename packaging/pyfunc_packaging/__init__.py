@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from pyfunc_packaging.features import ColumnFeatures
     from pyfunc_packaging.package import package_model
     from pyfunc_packaging.pipeline import build_pipeline
+    from pyfunc_packaging.resolve import resolve_model_uri
 
 __all__ = [
     "Bundle",
@@ -25,6 +26,7 @@ __all__ = [
     "build_pipeline",
     "load_bundle",
     "package_model",
+    "resolve_model_uri",
 ]
 
 _HOMES = {
@@ -34,6 +36,7 @@ _HOMES = {
     "build_pipeline": "pipeline",
     "load_bundle": "bundle",
     "package_model": "package",
+    "resolve_model_uri": "resolve",
 }
 
 

@@ -10,6 +10,7 @@ from typing import NoReturn
 
 import click
 
+from pyfunc_packaging import cli_deploy
 from pyfunc_packaging._version import __version__
 from pyfunc_packaging.errors import PyFuncError
 
@@ -32,7 +33,7 @@ class _Commands(click.Group):
 @click.group(cls=_Commands, context_settings={"help_option_names": ["-h", "--help"]})
 @click.version_option(__version__, package_name="mlserver-pyfunc")
 def main() -> None:
-    """Look into, and serve, models that package_model() wrote.
+    """Look into, find, deploy and serve models that package_model() wrote.
 
     Exit status: 0 done, 1 refused with one line that says why, 2 wrong usage.
     """
@@ -73,5 +74,10 @@ def serve(arguments: tuple[str, ...]) -> NoReturn:
     # A new program, not an import: packaging never imports the runtime. It keeps this process id,
     # so signals reach the server.
     sys.stdout.flush()
-    command = [sys.executable, "-m", "mlserver_pyfunc", *arguments]
+    # -P: a module in the current folder must never stand in for one of the server
+    command = [sys.executable, "-P", "-m", "mlserver_pyfunc", *arguments]
     os.execve(sys.executable, command, {**_ONE_THREAD, **os.environ})  # noqa: S606 - no shell
+
+
+main.add_command(cli_deploy.resolve)
+main.add_command(cli_deploy.manifest)

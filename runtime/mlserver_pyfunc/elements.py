@@ -154,20 +154,19 @@ def _parse_floats(
         wide = np.array(elements, dtype=np.float64)
     except OverflowError as error:
         raise InvalidRequest(f"input {name!r}: a number is too large for {datatype}") from error
-    if integers:
-        for position in np.flatnonzero(np.abs(wide) >= 2**53):
-            cell = elements[position]
-            if type(cell) is int and int(wide[position]) != cell:
-                raise InvalidRequest(
-                    f"input {name!r}, value {position}: an integer beyond 2**53 that {datatype}"
-                    f" cannot hold exactly"
-                )
-    if dtype == np.float64:
-        return wide
     # A number of datatype FP32 means the nearest float32, as it would be in a binary tensor.
     with np.errstate(over="ignore"):
-        narrow = wide.astype(dtype)
+        narrow = wide.astype(dtype, copy=False)
     _refuse_at(name, np.isinf(narrow) & np.isfinite(wide), f"a number too large for {datatype}")
+    if integers:
+        bits = np.finfo(dtype).nmant + 1
+        for position in np.flatnonzero(np.abs(wide) >= 2.0**bits):
+            cell = elements[position]
+            if type(cell) is int and int(narrow[position]) != cell:
+                raise InvalidRequest(
+                    f"input {name!r}, value {position}: an integer beyond 2**{bits} that"
+                    f" {datatype} cannot hold exactly"
+                )
     return narrow
 
 

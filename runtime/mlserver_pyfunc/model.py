@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from mlserver import MLModel, ModelSettings
+from mlserver.errors import ModelNotReady
 from mlserver.logging import logger
 from mlserver.types import Datatype as MLServerDatatype
 from mlserver.types import (
@@ -44,6 +45,13 @@ class PyFuncRuntime(MLModel):  # type: ignore[misc]  # MLServer is not typed
     """
 
     def __init__(self, settings: ModelSettings) -> None:
+        if settings.max_batch_size:
+            # MLServer's batching joins columns of several requests before anyone checks that they
+            # match: one that lacks a value shifts the answers of all others.
+            logger.warning(
+                "max_batch_size is ignored: it would mix requests before they are checked"
+            )
+            settings.max_batch_size = 0
         super().__init__(settings)
         # One thread: the model's own threads and the replicas are what scales. Its queue is what
         # keeps a slow predict from holding up the event loop, and with it the probes.
@@ -101,13 +109,17 @@ class PyFuncRuntime(MLModel):  # type: ignore[misc]  # MLServer is not typed
             yield await self.predict(payload)
 
     async def unload(self) -> bool:
-        """Let the thread finish and end."""
-        self._executor.shutdown(wait=False, cancel_futures=True)
+        """Take no new work; what is waiting is still answered, then the thread ends."""
+        self._executor.shutdown(wait=False)
         return True
 
     async def _in_thread(self, function: Any, *arguments: Any) -> Any:
         loop = asyncio.get_running_loop()
-        return await loop.run_in_executor(self._executor, function, *arguments)
+        try:
+            future = loop.run_in_executor(self._executor, function, *arguments)
+        except RuntimeError as error:  # the executor was shut down: the model is being unloaded
+            raise ModelNotReady(self.name, self.version) from error
+        return await future
 
     def _infer(self, payload: InferenceRequest) -> list[Encoded]:
         """Decode, predict, encode."""

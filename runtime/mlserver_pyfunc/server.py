@@ -9,7 +9,8 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import AsyncIterator
+import re
+from collections.abc import AsyncIterator, Sequence
 from typing import Any
 
 import grpc
@@ -21,8 +22,11 @@ from mlserver.grpc import GRPCServer
 from mlserver.grpc import dataplane_pb2 as pb
 from mlserver.grpc.logging import logger as grpc_logger
 from mlserver.logging import logger
+from mlserver.middleware import InferenceMiddleware, InferenceMiddlewares
+from mlserver.repository import ModelRepository
 from mlserver.rest import RESTServer
 from mlserver.rest.responses import Response
+from mlserver.types import InferenceRequest, InferenceResponse
 from mlserver.utils import install_uvloop_event_loop
 from starlette.exceptions import HTTPException
 
@@ -32,6 +36,10 @@ from pyfunc_packaging.errors import InvalidRequest, PyFuncError
 
 #: Exit statuses of the server process; documented in ``pyfunc serve --help``.
 EXIT_LOAD_FAILED = 3
+
+#: Seconds that requests in flight get after SIGTERM; Kubernetes kills a pod after 30. A client that
+#: never finishes sending its request would otherwise keep the process for ever.
+SHUTDOWN_SECONDS = 25
 
 
 class PyFuncServer(MLServer):  # type: ignore[misc]  # MLServer is not typed
@@ -59,6 +67,9 @@ class PyFuncServer(MLServer):  # type: ignore[misc]  # MLServer is not typed
         )
         # MLServer calls a server without models ready
         self._data_plane.ready = self._ready
+        self._data_plane._inference_middleware = InferenceMiddlewares(
+            self._data_plane._inference_middleware, _HeadersThatFit()
+        )
 
     async def _ready(self) -> bool:
         models = list(await self._model_registry.get_models())
@@ -72,6 +83,7 @@ class PyFuncServer(MLServer):  # type: ignore[misc]  # MLServer is not typed
         Exception
             Whatever kept a model from loading; no port was opened then.
         """
+        self._model_repository_handlers._repository = _StartedModels(models_settings or [])
         self._loading = asyncio.gather(
             *(self._model_registry.load(settings) for settings in models_settings or [])
         )
@@ -97,6 +109,51 @@ class PyFuncServer(MLServer):  # type: ignore[misc]  # MLServer is not typed
         await super().stop(sig)
 
 
+class _StartedModels(ModelRepository):  # type: ignore[misc]  # MLServer is not typed
+    """The models that the server was started with: what the repository API lists and loads."""
+
+    def __init__(self, models_settings: Sequence[ModelSettings]) -> None:
+        self._models_settings = list(models_settings)
+
+    async def list(self) -> Sequence[ModelSettings]:
+        return self._models_settings
+
+    async def find(self, name: str) -> Sequence[ModelSettings]:
+        found = [settings for settings in self._models_settings if settings.name == name]
+        if not found:
+            raise ModelNotFound(name)
+        return found
+
+
+class _HeadersThatFit(InferenceMiddleware):  # type: ignore[misc]  # MLServer is not typed
+    """Drops response headers that HTTP or gRPC cannot carry.
+
+    MLServer repeats the request's id in CloudEvents headers, where a line break or a letter beyond
+    ASCII would break the whole response.
+    """
+
+    def request_middleware(
+        self, request: InferenceRequest, model_settings: ModelSettings
+    ) -> InferenceRequest:
+        return request
+
+    def response_middleware(
+        self, response: InferenceResponse, model_settings: ModelSettings
+    ) -> InferenceResponse:
+        parameters = response.parameters
+        if parameters is not None and parameters.headers:
+            parameters.headers = {
+                name: value
+                for name, value in parameters.headers.items()
+                if _HEADER_VALUE.fullmatch(str(value))
+            }
+        return response
+
+
+#: Printable ASCII without spaces around it (RFC 9110, section 5.5), of a length that fits anywhere.
+_HEADER_VALUE = re.compile(r"[!-~]([ -~]{0,254}[!-~])?")
+
+
 class PyFuncRESTServer(RESTServer):  # type: ignore[misc]  # MLServer is not typed
     """MLServer's REST server, with every refusal as ``{"error": …}``."""
 
@@ -109,6 +166,11 @@ class PyFuncRESTServer(RESTServer):  # type: ignore[misc]  # MLServer is not typ
         self._app.router.routes[:] = [
             route for route in self._app.router.routes if not route.path.endswith("_stream")
         ]
+
+    def _get_config(self) -> Any:
+        config = super()._get_config()
+        config.timeout_graceful_shutdown = SHUTDOWN_SECONDS
+        return config
 
 
 async def _admit_fault(request: Request, error: Exception) -> Response:

@@ -36,11 +36,11 @@ def meaning(cell, datatype):
             value = float(cell)
         except OverflowError:
             raise Refused from None
-        if type(cell) is int and int(value) != cell:
-            raise Refused
         with np.errstate(over="ignore"):
             nearest = float(NUMBERS[datatype].type(value))
         if math.isinf(nearest) and not math.isinf(value):
+            raise Refused
+        if type(cell) is int and int(nearest) != cell:
             raise Refused
         return nearest
     limits = np.iinfo(NUMBERS[datatype])
@@ -259,3 +259,16 @@ def test_what_was_sent_is_not_changed():
     read(array, "FP64", "float64")
     assert elements == [1.0, None]
     np.testing.assert_array_equal(array, [1.0, np.nan])
+
+
+@pytest.mark.parametrize(
+    ("datatype", "value", "bits"), [("FP16", 2**11 + 1, 11), ("FP32", 2**24 + 1, 24)]
+)
+def test_an_integer_that_its_datatype_cannot_hold_is_refused(datatype, value, bits):
+    for target in ("float64", "int64"):
+        with pytest.raises(
+            InvalidRequest, match=rf"beyond 2\*\*{bits} that {datatype} cannot hold"
+        ):
+            read_elements("x", datatype, [value], target, nullable=False, finite=False)
+        held = read_elements("x", datatype, [value - 1], target, nullable=False, finite=False)
+        assert held.tolist() == [value - 1]

@@ -1,0 +1,93 @@
+"""What operators and awkward clients do to a running server."""
+
+from __future__ import annotations
+
+import json
+import socket
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from typing import Any
+
+import pytest
+
+IDS = ["plain-1", "€", "a\nb", "a\r\nX-Evil: 1\r\n", "\0", " x ", "x" * 9000]
+
+
+@pytest.mark.parametrize("request_id", IDS)
+def test_any_id_comes_back(
+    request_id: str, california: Any, california_server: Any, request_body: Any
+) -> None:
+    answer = california_server.infer(california[2].name, {**request_body, "id": request_id})
+    assert answer.status == 200
+    assert answer.json["id"] == request_id
+
+
+def test_the_repository_lists_loads_and_unloads_the_model(
+    california: Any, start_server: Callable[..., Any], request_body: Any
+) -> None:
+    bundle = california[2]
+    server = start_server(bundle.path)
+
+    def repository(action: str) -> int:
+        return int(server.request(f"/v2/repository/models/{bundle.name}/{action}", {}).status)
+
+    index = server.request("/v2/repository/index", {}).json
+    assert [(item["name"], item["state"]) for item in index] == [(bundle.name, "READY")]
+    with ThreadPoolExecutor(8) as pool:
+        pending = [pool.submit(server.infer, bundle.name, request_body) for _ in range(40)]
+        assert repository("load") == 200
+        statuses = {future.result().status for future in pending}
+    assert statuses == {200}
+    assert repository("unload") == 200
+    assert server.request("/v2/health/ready").status != 200
+    assert server.infer(bundle.name, request_body).status == 404
+    assert repository("load") == 200
+    assert server.request("/v2/health/ready").status == 200
+    assert server.infer(bundle.name, request_body).status == 200
+
+
+def test_batching_cannot_mix_requests(
+    california: Any, start_server: Callable[..., Any], request_body: Any
+) -> None:
+    """One request in eight lacks a value; under MLServer's batching others would get its row."""
+    pipeline, rows, bundle = california
+    rows = rows.dropna().reset_index(drop=True)
+    server = start_server(
+        bundle.path,
+        env={"MLSERVER_MODEL_MAX_BATCH_SIZE": "8", "MLSERVER_MODEL_MAX_BATCH_TIME": "0.05"},
+    )
+    assert "max_batch_size is ignored" in server.log
+
+    def ask(position: int) -> tuple[int, Any]:
+        row = rows.iloc[[position]]
+        inputs = [
+            {**tensor, "shape": [1], "data": row[tensor["name"]].tolist()}
+            for tensor in request_body["inputs"]
+        ]
+        if position % 8 == 0:
+            inputs.pop(7)
+        return position, server.infer(bundle.name, {"inputs": inputs})
+
+    expected = pipeline.predict(rows.head(64)).tolist()
+    with ThreadPoolExecutor(8) as pool:
+        for position, answer in pool.map(ask, range(64)):
+            if position % 8 == 0:
+                assert answer.status == 400
+                assert "'median_income'" in answer.error
+            else:
+                assert answer.json["outputs"][0]["data"] == [expected[position]]
+
+
+def test_a_client_that_never_finishes_does_not_keep_the_server(
+    california: Any, start_server: Callable[..., Any], request_body: Any
+) -> None:
+    bundle = california[2]
+    server = start_server(bundle.path)
+    body = json.dumps(request_body).encode()
+    head = f"POST /v2/models/{bundle.name}/infer HTTP/1.1\r\nHost: x\r\n"
+    head += f"Content-Type: application/json\r\nContent-Length: {len(body)}\r\n\r\n"
+    with socket.create_connection(("127.0.0.1", server.ports["http"])) as half:
+        half.sendall(head.encode() + body[:100])
+        assert server.infer(bundle.name, request_body).status == 200
+        server.process.terminate()
+        assert server.process.wait(timeout=60) == 0
