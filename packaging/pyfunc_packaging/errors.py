@@ -69,6 +69,10 @@ class MissingSignature(BundleError):
     """The MLflow model has no signature, so nothing says what it takes and returns."""
 
 
+class NotSupported(PyFuncError):
+    """Something is asked for that this version cannot do."""
+
+
 class MissingDependency(PyFuncError, ImportError):
     """A library that this step needs is not installed here."""
 

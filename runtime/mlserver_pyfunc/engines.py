@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
@@ -19,11 +20,16 @@ from pyfunc_packaging.errors import (
     MissingDependency,
     MissingSignature,
     ModelFailure,
+    NotSupported,
     PyFuncError,
 )
 from pyfunc_packaging.schema import Column, Schema, Tensor
 
 Array = npt.NDArray[Any]
+
+
+#: Variables that ask for a check which this version does not make: it refuses instead.
+_NOT_YET = ("PYFUNC_VERIFY_KEY", "PYFUNC_VERIFY_CERTIFICATES")
 
 
 class Engine(Protocol):
@@ -60,6 +66,12 @@ def load_engine(path: Path) -> Engine:
     PyFuncError
         With one line that says why the model cannot be served.
     """
+    for variable in _NOT_YET:
+        if os.environ.get(variable):
+            raise NotSupported(
+                f"{variable} is set, and this version of mlserver-pyfunc cannot verify signatures;"
+                f" a model is not served as if it had been verified. Unset it, or upgrade"
+            )
     if is_bundle(path):
         return BundleEngine(load_bundle(path))
     if not (path / MLMODEL).is_file():

@@ -143,6 +143,18 @@ def test_remote_model() -> None:
     assert "BUNDLE should be a local directory, found 's3://bucket/model'" in done.stdout
 
 
+@pytest.mark.parametrize("variable", ["PYFUNC_VERIFY_KEY", "PYFUNC_VERIFY_CERTIFICATES"])
+def test_a_model_is_never_served_as_if_it_had_been_verified(
+    bundle: Path, variable: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv(variable, "/etc/keys/verify-key.pem")
+    ports = ("--http-port", "0", "--grpc-port", "0", "--metrics-port", "0")
+    done = serve(bundle, *ports)
+    assert done.returncode == 3, done.stdout
+    assert f"{variable} is set, and this version" in done.stdout
+    assert "Traceback" not in done.stdout
+
+
 @pytest.mark.parametrize("option", ["--http-port", "--grpc-port", "--metrics-port"])
 def test_port_in_use(bundle: Path, option: str) -> None:
     free = {"--http-port": 0, "--grpc-port": 0, "--metrics-port": 0}
