@@ -146,7 +146,7 @@ def _marker(series: pd.Series[Any]) -> str:
 
 
 def probe(columns: Sequence[Column], rows: pd.DataFrame, predict: Predict) -> tuple[Column, ...]:
-    """Ask the model which columns may be missing, and which may be infinite.
+    """Ask the model what it can handle: missing values, infinite numbers, texts never seen.
 
     Parameters
     ----------
@@ -159,7 +159,7 @@ def probe(columns: Sequence[Column], rows: pd.DataFrame, predict: Predict) -> tu
     Returns
     -------
     tuple of Column
-        The columns with ``nullable`` and ``finite`` set.
+        The columns with ``nullable``, ``finite`` and ``closed`` set.
     """
     base = _complete_row(rows)
     nullable = {column.name: bool(rows[column.name].isna().any()) for column in columns}
@@ -167,11 +167,14 @@ def probe(columns: Sequence[Column], rows: pd.DataFrame, predict: Predict) -> tu
     accepted = _accepted(candidates, columns, base, predict, _without)
     numbers = [column for column in columns if column.type in ("double", "float")]
     infinite = _accepted(numbers, columns, base, predict, _infinite)
+    texts = [column for column in columns if column.type == "string"]
+    unseen = _accepted(texts, columns, base, predict, _unseen)
     return tuple(
         replace(
             column,
             nullable=nullable[column.name] or column.name in accepted,
             finite=column in numbers and column.name not in infinite,
+            closed=column in texts and column.name not in unseen,
         )
         for column in columns
     )
@@ -189,6 +192,10 @@ def _without(values: frames.Array) -> frames.Array:
     if values.dtype == object:
         return np.full_like(values, None)
     return np.ma.MaskedArray(np.ma.getdata(values), mask=True)
+
+
+def _unseen(values: frames.Array) -> frames.Array:
+    return np.full_like(values, "a text that nobody has seen in training")
 
 
 def _infinite(values: frames.Array) -> frames.Array:

@@ -84,6 +84,8 @@ class Column:
         What marks a missing value in an ``object`` column: ``"None"``, ``"NaN"`` or ``"NA"``.
     finite : bool
         Whether the model refuses infinite numbers in this column.
+    closed : bool
+        Whether the model fails on a text in this column that it did not see in training.
 
     Examples
     --------
@@ -99,6 +101,7 @@ class Column:
     ordered: bool = False
     missing: str | None = None
     finite: bool = False
+    closed: bool = False
 
     @property
     def datatype(self) -> str:

@@ -11,11 +11,13 @@ from typing import Any, Protocol
 import numpy as np
 import numpy.typing as npt
 import yaml
+from mlserver.logging import logger
 
 from mlserver_pyfunc.encode import describe, name_predictions
 from pyfunc_packaging.bundle import MLMODEL, Bundle, is_bundle, load_bundle
 from pyfunc_packaging.errors import (
     BundleNotFound,
+    InvalidRequest,
     MalformedBundle,
     MissingDependency,
     MissingSignature,
@@ -114,6 +116,14 @@ class BundleEngine:
         except PyFuncError:
             raise
         except Exception as error:  # whatever the model's own code raises
+            closed = [column.name for column in self.schema.columns if column.closed]
+            if closed and isinstance(error, ValueError):
+                # known since packaging: what this model does with a text it has never seen
+                logger.warning("the model refused a request", exc_info=error)
+                raise InvalidRequest(
+                    f"the model refuses the values of this request; expected only texts known from"
+                    f" training in the input(s) {', '.join(map(repr, closed))}"
+                ) from error
             raise ModelFailure(_raised(error)) from error
         return name_predictions(result, self.schema.outputs)
 

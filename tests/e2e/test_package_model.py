@@ -21,11 +21,13 @@ from sklearn.linear_model import LinearRegression, LogisticRegression
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import FunctionTransformer, OneHotEncoder
 
+from mlserver_pyfunc.engines import load_engine
 from pyfunc_packaging import load_bundle, package_model
 from pyfunc_packaging.errors import (
     BundleExists,
     ConflictingModule,
     InvalidArgument,
+    InvalidRequest,
     NotPortable,
     UnsuitableData,
     UnsuitableModel,
@@ -571,3 +573,22 @@ def test_a_wide_table_is_packaged_in_seconds(tmp_path: Path) -> None:
     assert bundle.timings["schema"] < 20
     assert not any(column.nullable for column in bundle.schema.columns)
     assert len(repr(bundle)) < 1000
+
+
+@pytest.mark.usefixtures("unchecked")
+def test_an_unseen_text_is_the_clients_mistake_where_the_model_fails_on_it(tmp_path: Path) -> None:
+    rows = pd.DataFrame({"open": ["a", "b"] * 20, "strict": ["x", "y"] * 20})
+    encode = make_column_transformer(
+        (OneHotEncoder(handle_unknown="ignore", sparse_output=False), ["open"]),
+        (OneHotEncoder(handle_unknown="error", sparse_output=False), ["strict"]),
+    )
+    model = make_pipeline(encode, LinearRegression()).fit(rows, range(ROWS))
+    bundle = package_model(model, rows, path=tmp_path / "bundle", name="m")
+    assert [column.closed for column in bundle.schema.columns] == [False, True]
+    engine = load_engine(bundle.path)
+    texts = {name: np.array(["x"], dtype=object) for name in rows}
+    expected = model.predict(pd.DataFrame({"open": ["x"], "strict": ["x"]}))
+    assert engine.predict(texts, rows=1, params={})["prediction"].tolist() == expected.tolist()
+    texts["strict"] = np.array(["never seen"], dtype=object)
+    with pytest.raises(InvalidRequest, match=r"known from training in the input\(s\) 'strict'"):
+        engine.predict(texts, rows=1, params={})
