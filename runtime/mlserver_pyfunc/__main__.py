@@ -6,7 +6,7 @@ import socket
 import sys
 from pathlib import Path
 from typing import Any
-from urllib.parse import urlparse
+from urllib.parse import unquote, urlparse
 
 import click
 
@@ -68,7 +68,7 @@ def _defaults() -> dict[str, Any]:
 def _local_path(model: str) -> Path:
     url = urlparse(model)
     if url.scheme in ("", "file"):
-        return Path(url.path if url.scheme else model).absolute()
+        return Path(unquote(url.path) if url.scheme else model).absolute()
     raise click.UsageError(
         f"BUNDLE should be a local directory, found {model!r}; fetch it first (on KServe the"
         f" storage initializer does that)"

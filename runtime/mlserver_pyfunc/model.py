@@ -65,8 +65,7 @@ class PyFuncRuntime(MLModel):  # type: ignore[misc]  # MLServer is not typed
         PyFuncError
             If the model cannot be served; the message is one line that says why.
         """
-        uri = await get_model_uri(self._settings)
-        self._engine: Engine = await self._in_thread(load_engine, Path(uri))
+        self._engine: Engine = await self._in_thread(load_engine, await self._find_model())
         schema = self._engine.schema
         self._params = schema.params
         self._decoder = Decoder(schema)
@@ -77,6 +76,13 @@ class PyFuncRuntime(MLModel):  # type: ignore[misc]  # MLServer is not typed
         if isinstance(self._engine, BundleEngine):
             await self._in_thread(self._check_golden, self._engine)
         return True
+
+    async def _find_model(self) -> Path:
+        parameters = self._settings.parameters
+        path = Path(parameters.uri) if parameters and parameters.uri else None
+        if path is not None and path.is_absolute() and path.is_dir():
+            return path  # as it is: MLServer would take a # or ? in it for a part of a URL
+        return Path(await get_model_uri(self._settings))
 
     async def predict(self, payload: InferenceRequest) -> InferenceResponse:
         """Answer one request; see :class:`mlserver.MLModel`."""

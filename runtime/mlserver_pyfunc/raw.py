@@ -90,6 +90,8 @@ def check_raw_contents(request: pb.ModelInferRequest) -> None:
                 f"input {tensor.name!r:.80}: shape {list(tensor.shape)[:8]} of {tensor.datatype}"
                 f" means {expected} raw bytes, got {len(content)}"
             )
+        if tensor.datatype == "BOOL" and max(content, default=0) > 1:
+            raise InvalidRequest(f"input {tensor.name!r:.80}: expected bytes 0 or 1 for BOOL")
 
 
 def _check_bytes(name: str, content: bytes, size: int) -> None:

@@ -143,6 +143,12 @@ def test_remote_model() -> None:
     assert "BUNDLE should be a local directory, found 's3://bucket/model'" in done.stdout
 
 
+@pytest.mark.parametrize("name", ["with space", "hash#1", "q?x=1", "ü"])
+def test_any_folder_name(bundle: Path, name: str, tmp_path: Path, start_server: Any) -> None:
+    path = shutil.copytree(bundle, tmp_path / name)
+    assert start_server(path.as_uri() if name == "with space" else path).stop() == 0
+
+
 @pytest.mark.parametrize("variable", ["PYFUNC_VERIFY_KEY", "PYFUNC_VERIFY_CERTIFICATES"])
 def test_a_model_is_never_served_as_if_it_had_been_verified(
     bundle: Path, variable: str, monkeypatch: pytest.MonkeyPatch

@@ -161,3 +161,13 @@ def test_other_parameters_pass_and_stay_as_they_are():
     before = sent.SerializeToString(deterministic=True)
     check_request(sent)
     assert sent.SerializeToString(deterministic=True) == before
+
+
+@pytest.mark.parametrize(("content", "fine"), [(b"\x00\x01", True), (b"\x00\x02", False)])
+def test_raw_booleans_are_zero_or_one(content, fine):
+    sent = request(tensor(datatype="BOOL"), raw=[content])
+    if fine:
+        check_request(sent)
+    else:
+        with pytest.raises(InvalidRequest, match="input 'x': expected bytes 0 or 1 for BOOL"):
+            check_request(sent)
