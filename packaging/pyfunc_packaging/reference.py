@@ -45,6 +45,7 @@ ALLOWED_TYPES: frozenset[str] = frozenset(
         "pyfunc_packaging.features.PlainValues",
         "scipy._lib.array_api_compat.numpy._aliases.asarray",
         "scipy.interpolate._bsplines.BSpline",
+        "scipy.interpolate._bsplines._BSpline",
         "scipy.sparse._csr.csr_matrix",
         "sklearn._loss.link.IdentityLink",
         "sklearn._loss.link.Interval",
