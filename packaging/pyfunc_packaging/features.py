@@ -36,7 +36,7 @@ class PipelineError(PyFuncError, ValueError):
 
 
 # sklearn ships no type information, so its classes are Any to mypy
-class ColumnFeatures(TransformerMixin, BaseEstimator):  # type: ignore[misc]
+class ColumnFeatures(TransformerMixin, BaseEstimator):  # type: ignore[misc]  # sklearn has no types
     """Add engineered columns to a table.
 
     Parameters
@@ -168,7 +168,7 @@ class ColumnFeatures(TransformerMixin, BaseEstimator):  # type: ignore[misc]
 
 
 # sklearn ships no type information, so its classes are Any to mypy
-class PlainValues(OneToOneFeatureMixin, TransformerMixin, BaseEstimator):  # type: ignore[misc]
+class PlainValues(OneToOneFeatureMixin, TransformerMixin, BaseEstimator):  # type: ignore[misc]  # sklearn has no types
     """Bring columns of any pandas dtype into the one form that scikit-learn treats alike.
 
     scikit-learn's imputers pass over None in text columns, fail on `pandas.NA` and on the

@@ -68,6 +68,7 @@ class Registry:
                 "asking the registry needs MLflow, which is not installed here; install"
                 " mlserver-pyfunc[packaging], or pass the s3:// URI"
             ) from error
+        # MLflow leaves this one without types
         if tracking_uri is None and not mlflow.is_tracking_uri_set():  # type: ignore[no-untyped-call]
             # MLflow would make an empty database in the current folder, and find nothing in it
             raise RegistryUnreachable(

@@ -79,7 +79,7 @@ def test_slim_image_says_what_a_pyfunc_bundle_needs(
 ) -> None:
     bundle = california[2]
     done = subprocess.run(
-        [str(clean_python), "-Im", "pyfunc_packaging", "serve", str(bundle.path)],  # type: ignore[attr-defined]
+        [str(clean_python), "-Im", "pyfunc_packaging", "serve", str(bundle.path)],
         capture_output=True,
         text=True,
         timeout=120,

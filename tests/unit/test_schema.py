@@ -1,8 +1,10 @@
 import json
 
+import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from mlflow.models import infer_signature
 
 from pyfunc_packaging.errors import MalformedBundle
 from pyfunc_packaging.schema import (
@@ -118,8 +120,7 @@ def test_absent_parts_of_a_signature_are_empty():
 
 
 def test_what_mlflow_itself_writes_is_read():
-    numpy, models = pytest.importorskip("numpy"), pytest.importorskip("mlflow.models")
-    signature = models.infer_signature(numpy.zeros((2, 3)), numpy.zeros(2, "float32"))
+    signature = infer_signature(np.zeros((2, 3)), np.zeros(2, "float32"))
     schema = Schema.from_mlflow(signature.to_dict())
     assert schema.inputs == (Tensor("input-0", "float64", (-1, 3)),)
     assert schema.outputs == (Tensor("output-0", "float32", (-1,)),)
