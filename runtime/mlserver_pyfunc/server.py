@@ -14,6 +14,7 @@ from collections.abc import AsyncIterator, Sequence
 from typing import Any
 
 import grpc
+import mlserver.rest.app
 from fastapi import Request
 from fastapi.exceptions import RequestValidationError
 from mlserver import MLServer, ModelSettings, Settings
@@ -30,6 +31,7 @@ from mlserver.types import InferenceRequest, InferenceResponse
 from mlserver.utils import install_uvloop_event_loop
 from starlette.exceptions import HTTPException
 
+from mlserver_pyfunc.exact_json import ExactRequest
 from mlserver_pyfunc.raw import check_request
 from mlserver_pyfunc.status import to_mlserver_error
 from pyfunc_packaging.errors import InvalidRequest, PyFuncError
@@ -159,6 +161,8 @@ class PyFuncRESTServer(RESTServer):  # type: ignore[misc]  # MLServer is not typ
 
     def __init__(self, *args: Any) -> None:
         super().__init__(*args)
+        # MLServer's routes look their request class up here, and leave no other way to choose it
+        mlserver.rest.app.Request = ExactRequest
         self._app.add_exception_handler(RequestValidationError, _explain_body)
         self._app.add_exception_handler(HTTPException, _explain_http)
         self._app.add_exception_handler(Exception, _admit_fault)

@@ -91,3 +91,22 @@ def test_a_client_that_never_finishes_does_not_keep_the_server(
         assert server.infer(bundle.name, request_body).status == 200
         server.process.terminate()
         assert server.process.wait(timeout=60) == 0
+
+
+@pytest.mark.parametrize(
+    "number", [2**53 + 1, 2**64 + 1, -(2**63) - 1, 123456789012345678901, 10**400]
+)
+def test_an_integer_that_a_double_cannot_hold_is_refused(
+    number: int, california: Any, california_server: Any, request_body: Any
+) -> None:
+    request_body["inputs"][3]["data"][1] = number
+    answer = california_server.infer(california[2].name, request_body)
+    assert answer.status == 400
+    assert "'total_rooms'" in answer.error or "JSON" in answer.error
+
+
+def test_a_large_integer_that_a_double_holds_is_taken(
+    california: Any, california_server: Any, request_body: Any
+) -> None:
+    request_body["inputs"][3]["data"][1] = 2**70
+    assert california_server.infer(california[2].name, request_body).status == 200
