@@ -248,7 +248,7 @@ def _flatten(
             f"input {_quote(name)}: expected data to be a list, got {type(data).__name__}"
         )
     level: list[Any] = data
-    for depth, length in enumerate(shape):
+    for depth in range(len(shape)):
         if len(level) == size and not (level and type(level[0]) is list):
             break
         if len(level) != math.prod(shape[: depth + 1]) or any(
@@ -260,7 +260,6 @@ def _flatten(
             raise InvalidRequest(
                 f"input {_quote(name)}: data is nested otherwise than shape {list(shape[:8])} says"
             )
-        _ = length
         level = [cell for part in level for cell in part]
     if len(level) != size:
         raise InvalidRequest(

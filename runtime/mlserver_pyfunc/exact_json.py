@@ -22,10 +22,8 @@ class ExactRequest(Request):  # type: ignore[misc]  # MLServer is not typed
     async def json(self) -> Any:
         """Parse the body; see :class:`starlette.requests.Request`."""
         if not hasattr(self, "_json"):
+            self._json = await super().json()  # refuses what is no JSON, in orjson's strict way
             body = await self.body()
             if _LONG_INTEGER.search(body):
-                parsed = await super().json()  # refuses what is no JSON, in orjson's strict way
-                self._json = json.loads(body) if parsed is not None else parsed
-            else:
-                self._json = await super().json()
+                self._json = json.loads(body)
         return self._json
