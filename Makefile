@@ -9,7 +9,7 @@ DATA ?=
 PYTEST := $(BIN)/python -Im pytest
 
 .DEFAULT_GOAL := help
-.PHONY: help install demo check format test test-unit lock clean
+.PHONY: help install demo check bench format test image image-test sbom audit lock clean
 
 help:  ## show this list
 	@grep -E '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 14
@@ -34,8 +34,62 @@ check: install  ## format, lint, types, unit tests and doctests: under a minute
 	$(BIN)/mypy
 	$(PYTEST) --numprocesses 2 --dist worksteal tests/unit --doctest-modules packaging/pyfunc_packaging runtime/mlserver_pyfunc
 
-test: check  ## check, then everything that serves, installs or runs end to end
+test: check  ## check, then everything that compiles, serves, installs or runs end to end
+	$(PYTEST) --numprocesses 2 --dist worksteal tests/compile
 	$(PYTEST) tests/serving tests/e2e tests/install
+
+# mlserver-mlflow has an environment of its own, as it has in the images of its users
+.venv-stock/.installed: constraints/stock.txt | install
+	$(BIN)/uv venv --quiet --clear --python $(BIN)/python .venv-stock
+	$(BIN)/uv pip install --quiet --system-certs --compile-bytecode --python .venv-stock/bin/python \
+	    --require-hashes -r constraints/stock.txt
+	@touch $@
+
+bench: install .venv-stock/.installed  ## compare with mlserver-mlflow and MLServer's floor; needs wrk, 10 minutes
+	@command -v wrk >/dev/null || { echo "expected wrk (Debian package wrk), found none; install it" >&2; exit 1; }
+	$(BIN)/python benchmarks/scoring.py $(if $(DATA),--data $(DATA))
+	$(BIN)/python benchmarks/serving.py --stock .venv-stock $(if $(DATA),--data $(DATA))
+
+VERSION = $(shell sed -n 's/^__version__ = "\(.*\)"/\1/p' packaging/pyfunc_packaging/_version.py)
+TAG ?= $(VERSION)
+BASE_IMAGE ?=
+BUILDER ?= $(firstword $(foreach program,buildah podman docker,$(shell command -v $(program) 2>/dev/null)))
+
+image:  ## build mlserver-pyfunc:VERSION-slim and -full; BASE_IMAGE=, TAG=, BUILDER=
+	@test -n "$(BUILDER)" || { echo "expected buildah, podman or docker, found none of them; make BUILDER=..." >&2; exit 1; }
+	for target in slim full; do \
+	    $(BUILDER) build --file docker/Dockerfile --target $$target --tag mlserver-pyfunc:$(TAG)-$$target \
+	        --build-arg VERSION=$(VERSION) $(if $(BASE_IMAGE),--build-arg BASE_IMAGE=$(BASE_IMAGE)) . || exit 1; \
+	done
+
+image-test: install sbom  ## build and test the image from nothing, as root on Debian or Ubuntu
+	$(BIN)/python -I docker/image_test.py
+
+SLIM := -r constraints/runtime.txt
+FULL := $(SLIM) -r constraints/pyfunc.txt
+
+sbom: dist/sbom-slim.cdx.json dist/sbom-full.cdx.json  ## list what is in the image, as CycloneDX
+
+dist/sbom-slim.cdx.json: LIBRARIES := $(SLIM)
+dist/sbom-full.cdx.json: LIBRARIES := $(FULL)
+# read off an environment that holds what the target holds; a test compares it with the built image
+dist/sbom-%.cdx.json: constraints/runtime.txt constraints/pyfunc.txt setup.cfg | install
+	@mkdir -p dist && rm -rf build/lib  # setuptools would take modules that are gone from there
+	$(BIN)/python -m venv --clear --without-pip build/sbom-$*
+	$(BIN)/uv pip install --quiet --system-certs --python build/sbom-$* --require-hashes $(LIBRARIES)
+	$(BIN)/uv pip install --quiet --no-deps --no-build-isolation --python build/sbom-$* .
+	$(BIN)/uv pip uninstall --quiet --python build/sbom-$* setuptools
+	@rm build/sbom-$*/lib/python3*/site-packages/mlserver_pyfunc-*/direct_url.json  # names this folder
+	$(BIN)/cyclonedx-py environment --output-reproducible --output-file $@ build/sbom-$*
+
+audit: install  ## look the image's libraries up among known vulnerabilities
+	@mkdir -p build
+	@# --strict: a library that nobody could look up is no library without vulnerabilities
+	@$(BIN)/pip-audit --strict --disable-pip --require-hashes --progress-spinner off $(FULL) 2>build/audit.log; \
+	    status=$$?; \
+	    if [ $$status = 0 ] || grep -q '^Found' build/audit.log; then cat build/audit.log; exit $$status; fi; \
+	    echo "audit: nothing is known: expected an advisory source that knows every library, found none" \
+	        "($$(tail -n 1 build/audit.log | cut -c 1-160)); run it where PyPI can be reached" >&2; exit 2
 
 format: install  ## format the code and sort the imports
 	$(BIN)/ruff check --fix --quiet . || true
@@ -49,9 +103,12 @@ lock: install  ## resolve the constraints anew; the files agree with one another
 	done
 	echo kserve-storage | $(BIN)/uv pip compile --system-certs --quiet - $(LOCK) \
 	    -o constraints/kserve-storage.txt
+	printf 'mlserver-mlflow==1.7.1\nmlserver==1.7.1\nmlflow\nscikit-learn\npandas\nuvloop<0.22\n' | \
+	    $(BIN)/uv pip compile --system-certs --quiet - -c constraints/dev.txt $(LOCK) -o constraints/stock.txt
+	echo setuptools | $(BIN)/uv pip compile --system-certs --quiet - -c constraints/dev.txt $(LOCK) -o constraints/build.txt
 	echo uv | $(BIN)/uv pip compile --system-certs --quiet - -c constraints/dev.txt $(LOCK) -o constraints/installer.txt
 
 LOCK := --universal --python-version 3.11 --generate-hashes --no-annotate --no-header --upgrade
 
 clean:  ## remove what the targets above made
-	rm -rf $(VENV) build dist .pytest_cache .ruff_cache .mypy_cache .hypothesis .demo *.egg-info
+	rm -rf $(VENV) .venv-stock build dist .pytest_cache .ruff_cache .mypy_cache .hypothesis .demo *.egg-info

@@ -184,6 +184,116 @@ def start_server(start_program: Callable[..., Server]) -> Callable[..., Server]:
     return start
 
 
+class Container:
+    """The command of an image, running; see tests/image/container.py."""
+
+    def __init__(self, process: subprocess.Popen[bytes], log: Path) -> None:
+        self.process = process
+        self._log = log
+
+    @property
+    def log(self) -> str:
+        return self._log.read_text(encoding="utf-8", errors="replace")
+
+    @property
+    def pid(self) -> int:
+        """The image's own first process; what we started is ``unshare``, its parent."""
+        family = Path(f"/proc/{self.process.pid}/task/{self.process.pid}/children")
+        return int(family.read_text().split()[0])
+
+    def curl(self, path: str, *options: str) -> subprocess.CompletedProcess[str]:
+        """Ask from inside its network, where ``path`` is on port 8080."""
+        network = f"--net=/proc/{self.process.pid}/ns/net"
+        curl = ["curl", "--silent", "--show-error", "--max-time", "60", *options]
+        return subprocess.run(
+            ["nsenter", network, *curl, f"http://127.0.0.1:8080{path}"],
+            capture_output=True,
+            text=True,
+            check=False,
+        )
+
+    def wait_until_ready(self) -> None:
+        deadline = time.monotonic() + PATIENCE
+        while self.curl("/v2/health/ready", "--fail").returncode != 0:
+            assert self.process.poll() is None, f"the container ended:\n{self.log}"
+            assert time.monotonic() < deadline, f"the container is not ready:\n{self.log}"
+            time.sleep(0.05)
+
+    def stop(self) -> int:
+        """Ask it to end, as Kubernetes does; the exit status."""
+        if self.process.poll() is None:
+            os.kill(self.pid, signal.SIGTERM)
+        try:
+            return self.process.wait(timeout=30)
+        except subprocess.TimeoutExpired:
+            self.process.kill()
+            self.process.wait()
+            raise AssertionError(f"the container did not end:\n{self.log}") from None
+
+
+class Image:
+    """One target of the image that ``make image-test`` built; ``facts`` are what it found out."""
+
+    def __init__(self, images: Path, target: str, folder: Path) -> None:
+        self._images = images
+        self._folder = folder
+        self.containers: list[Container] = []
+        self.target = target
+        self.facts: dict[str, Any] = json.loads(images.read_text(encoding="utf-8"))[target]
+        self.config: dict[str, Any] = self.facts["config"]
+        self.rootfs = Path(self.facts["rootfs"])
+
+    def _enter(
+        self, command: tuple[str, ...], bundle: Path | None, env: dict[str, str] | None
+    ) -> list[str]:
+        spaces = ["unshare", "--mount", "--net", "--pid", "--fork", "--kill-child"]
+        script = str(ROOT / "tests" / "image" / "container.py")
+        options = [f"--env={name}={value}" for name, value in (env or {}).items()]
+        options += [f"--bundle={bundle}"] if bundle else []
+        program = [sys.executable, "-I", script, *options, str(self._images), self.target]
+        return [*spaces, *program, "--", *command]
+
+    def run(
+        self, *command: str, bundle: Path | None = None, env: dict[str, str] | None = None
+    ) -> subprocess.CompletedProcess[str]:
+        """Run a command, or the image's own, to its end."""
+        return subprocess.run(
+            self._enter(command, bundle, env),
+            capture_output=True,
+            text=True,
+            timeout=PATIENCE,
+            check=False,
+        )
+
+    def start(self, *, bundle: Path, env: dict[str, str] | None = None) -> Container:
+        """Start the image's own command."""
+        with (self._folder / "log").open("wb") as log:
+            process = subprocess.Popen(
+                self._enter((), bundle, env), stdout=log, stderr=subprocess.STDOUT
+            )
+        self.containers.append(Container(process, self._folder / "log"))
+        return self.containers[-1]
+
+
+@pytest.fixture(scope="session")
+def image(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Callable[[str], Image]]:
+    """The built image, by target: ``slim`` or ``full``; every container ends with the session."""
+    images = os.environ.get("PYFUNC_IMAGES")
+    if not images:
+        pytest.fail("PYFUNC_IMAGES does not say where the image is; run `make image-test`")
+    entered: list[Image] = []
+
+    def enter(target: str) -> Image:
+        entered.append(Image(Path(images), target, tmp_path_factory.mktemp(target)))
+        return entered[-1]
+
+    yield enter
+    for each in entered:
+        for container in each.containers:
+            container.process.kill()
+            container.process.wait()
+
+
 @pytest.fixture(scope="session")
 def synthetic() -> pd.DataFrame:
     """3,000 rows of the example's synthetic census, target included."""

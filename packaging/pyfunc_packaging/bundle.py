@@ -74,8 +74,13 @@ class Bundle:
 
     @property
     def engine(self) -> str:
-        """What computes predictions when the bundle is served: ``"pyfunc"``."""
+        """What computes predictions when the bundle is served: ``"onnx"`` or ``"pyfunc"``."""
         return str(self.manifest["engine"])
+
+    @property
+    def compilation(self) -> Mapping[str, Any]:
+        """How the compiled graph was proven, or why there is none; see the bundle format."""
+        return dict(self.manifest.get("compilation", {}))
 
     @property
     def versions(self) -> Mapping[str, str]:
@@ -107,7 +112,7 @@ class Bundle:
         return Scorer(self)
 
     def predict(self, data: pd.DataFrame) -> npt.NDArray[np.generic]:
-        """Predict raw rows with the reference pipeline, as ``mlflow.pyfunc`` does.
+        """Predict raw rows as ``mlflow.pyfunc`` does, with the engine that serves the bundle.
 
         Parameters
         ----------
@@ -170,9 +175,23 @@ class Bundle:
             f"Bundle {self.name!r} at {self.path}\n"
             f"  takes    {_listing(self.schema.inputs)}\n"
             f"  returns  {_listing(self.schema.outputs)}\n"
-            f"  engine   {self.engine}, reference in {self.manifest['reference']['file']}\n"
+            f"  engine   {self.engine}, {compiled(self.compilation)}\n"
+            f"  holds    the pipeline in {self.manifest['reference']['file']}\n"
             f"  digest   {self.digest[:19]}…"
         )
+
+
+def compiled(facts: Mapping[str, Any]) -> str:
+    """One line on the compiled graph."""
+    if not facts.get("file"):
+        where = f"step {facts['step']}: " if facts.get("step") else ""
+        return f"not compiled ({where}{facts.get('reason', 'packaged by an older version')})"
+    speed = facts["seconds"]["one row"]
+    return (
+        f"equal to the pipeline on {facts['rows']:,} rows (relative difference at most"
+        f" {facts['max_relative']:.0e}); one row {speed['onnx'] * 1e6:,.0f} µs, pipeline"
+        f" {speed['pyfunc'] * 1e6:,.0f} µs"
+    )
 
 
 def _listing(fields: Sequence[Column | Tensor], limit: int = 12) -> str:
@@ -275,5 +294,13 @@ def _check_manifest(manifest: Any, path: Path) -> None:
             raise MalformedBundle(f"{where}: {name!r} names a file outside the bundle")
         if not isinstance(digest, str):
             raise MalformedBundle(f"{where}: expected the sha256 of {name!r}, found {digest!r}")
+    if manifest["engine"] not in ("onnx", "pyfunc"):
+        raise MalformedBundle(
+            f"{where}: expected the engine 'onnx' or 'pyfunc', found {manifest['engine']!r}"
+        )
+    compilation = manifest.get("compilation", {})
+    graph = compilation.get("file") if isinstance(compilation, dict) else None
+    if manifest["engine"] == "onnx" and graph not in list(manifest["files"]):
+        raise MalformedBundle(f"{where}: expected 'compilation' to name a file of the bundle")
     if manifest["reference"].get("file") not in list(manifest["files"]):
         raise MalformedBundle(f"{where}: expected 'reference' to name a file of the bundle")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import signal
 import sys
 from pathlib import Path
 from typing import NoReturn
@@ -35,7 +36,8 @@ class _Commands(click.Group):
 def main() -> None:
     """Look into, find, deploy and serve models that package_model() wrote.
 
-    Exit status: 0 done, 1 refused with one line that says why, 2 wrong usage.
+    Exit status: 0 done, 1 refused with one line that says why, 2 wrong usage. A command that has
+    other ones says so.
     """
 
 
@@ -74,6 +76,9 @@ def serve(arguments: tuple[str, ...]) -> NoReturn:
     # A new program, not an import: packaging never imports the runtime. It keeps this process id,
     # so signals reach the server.
     sys.stdout.flush()
+    # A container's first process never hears a signal that it does not handle yet. A blocked one
+    # waits, and stays blocked until the new program has its handler.
+    signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGTERM})
     # -P: a module in the current folder must never stand in for one of the server
     command = [sys.executable, "-P", "-m", "mlserver_pyfunc", *arguments]
     os.execve(sys.executable, command, {**_ONE_THREAD, **os.environ})  # noqa: S606 - no shell
@@ -81,3 +86,4 @@ def serve(arguments: tuple[str, ...]) -> NoReturn:
 
 main.add_command(cli_deploy.resolve)
 main.add_command(cli_deploy.manifest)
+main.add_command(cli_deploy.image)

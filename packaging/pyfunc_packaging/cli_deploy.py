@@ -1,4 +1,4 @@
-"""The commands for deployment time: ``pyfunc resolve`` and ``pyfunc manifest``."""
+"""The commands for deployment time: ``pyfunc resolve``, ``pyfunc manifest``, ``pyfunc image``."""
 
 from __future__ import annotations
 
@@ -14,6 +14,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
 import click
+
+from pyfunc_packaging.errors import PyFuncError
 
 if TYPE_CHECKING:
     from pyfunc_packaging.resolve import ResolvedModel
@@ -80,7 +82,8 @@ def resolve(
     "--diff",
     "diff_file",
     type=click.Path(path_type=Path, exists=True, dir_okay=False),
-    help="Compare with this file: print what would change, and exit 1 if anything would.",
+    help="Print what would change in this file; exit 0 if nothing would, 1 if anything would, 2"
+    " when that cannot be told.",
 )
 def manifest(
     uri: str,
@@ -94,24 +97,83 @@ def manifest(
     """Print an InferenceService that pins the version that URI stands for now.
 
     The same version and options give the same bytes, so the file can be kept in git.
+
+    Exit status with --diff, as diff has it: 0 no difference, 1 a difference, 2 trouble (a refusal,
+    or wrong usage).
     """
     from pyfunc_packaging.inference_service import diff, render_inference_service
     from pyfunc_packaging.resolve import ResolvedModel
 
     if output is not None and diff_file is not None:
         raise click.UsageError("--diff only compares; leave --output out")
-    # what is wrong with the options is said before anybody is asked over the network
-    render_inference_service(ResolvedModel("s3://bucket/model"), **options)
-    model = _resolve(uri, artifact_root, no_check, tracking_uri)
-    text = render_inference_service(model, **options)
-    if diff_file is not None:
-        changes = diff(_read(diff_file), text, name=str(diff_file))
+    with contextlib.nullcontext() if diff_file is None else _told_from_a_difference():
+        # what is wrong with the options is said before anybody is asked over the network
+        render_inference_service(ResolvedModel("s3://bucket/model"), **options)
+        model = _resolve(uri, artifact_root, no_check, tracking_uri)
+        text = render_inference_service(model, **options)
+        before = None if diff_file is None else _read(diff_file)
+    if before is not None:
+        changes = diff(before, text, name=str(diff_file))
         click.echo(changes, nl=False)
         sys.exit(1 if changes else 0)
     if output is None:
         click.echo(text, nl=False)
     else:
         _write(output, text)
+
+
+class _Trouble(click.ClickException):
+    """A refusal under --diff; diff(1), too, keeps 1 for a difference."""
+
+    exit_code = 2
+
+
+@contextlib.contextmanager
+def _told_from_a_difference() -> Iterator[None]:
+    try:
+        yield
+    except (PyFuncError, click.ClickException) as error:
+        raise _Trouble(str(error)) from error
+
+
+@click.command(short_help="Write the build context of an image with a bundle's own versions.")
+@click.argument("bundle", type=click.Path(path_type=Path))
+@click.option(
+    "--output", type=click.Path(path_type=Path), required=True, help="Directory to write."
+)
+@click.option(
+    "--base-image",
+    help="Image with the bundle's minor version of Python.  [default: python:3.x-slim]",
+)
+@click.option(
+    "--wheel",
+    type=click.Path(path_type=Path),
+    help="Wheel of mlserver-pyfunc to install, where no package index has it.",
+)
+@click.option("--overwrite", is_flag=True, help="Replace a context that was written before.")
+def image(
+    bundle: Path, output: Path, base_image: str | None, wheel: Path | None, overwrite: bool
+) -> None:
+    """Write a Dockerfile and what it needs, for a model that the stock image cannot load.
+
+    The image has the versions of Python and of the libraries that the model was made with. The same
+    bundle and options give the same bytes.
+    """
+    from pyfunc_packaging.bundle import load_bundle
+    from pyfunc_packaging.image import write_image_context
+
+    try:
+        write_image_context(
+            load_bundle(bundle),
+            output=output,
+            base_image=base_image,
+            wheel=wheel,
+            overwrite=overwrite,
+        )
+    except OSError as error:
+        if isinstance(error, PyFuncError):
+            raise
+        raise click.ClickException(f"{output}: cannot be written ({error.strerror})") from error
 
 
 def _resolve(

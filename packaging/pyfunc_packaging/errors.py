@@ -26,6 +26,10 @@ class UnsuitableData(PyFuncError, ValueError):
     """The rows given to ``package_model`` or ``predict`` do not fit the model or its signature."""
 
 
+class ValuesRefused(UnsuitableData):
+    """The model itself refuses these values: unseen texts, numbers too large, and the like."""
+
+
 class InvalidArgument(PyFuncError, ValueError):
     """An argument of one of our functions is not what it can be."""
 
@@ -36,6 +40,22 @@ class NotPortable(PyFuncError, ValueError):
 
 class BundleExists(PyFuncError, FileExistsError):
     """Something is already at the path where a bundle should be written."""
+
+
+class NotCompilable(PyFuncError, ValueError):
+    """A step of the pipeline cannot be compiled, or its graph is not equal to it.
+
+    Parameters
+    ----------
+    step : str
+        The step to blame, with the steps that it is in.
+    reason : str
+    """
+
+    def __init__(self, step: str, reason: str = "") -> None:
+        super().__init__(": ".join(filter(None, [step, reason])))
+        self.step = step
+        self.reason = reason
 
 
 # --- reading a bundle -------------------------------------------------------------------------
@@ -65,12 +85,20 @@ class ConflictingModule(BundleError):
     """A module that the bundle carries is found elsewhere, with another content."""
 
 
+class IncompatibleVersions(BundleError):
+    """The stored model was made with another minor version of a library than is installed here."""
+
+
 class MissingSignature(BundleError):
     """The MLflow model has no signature, so nothing says what it takes and returns."""
 
 
 class NotSupported(PyFuncError):
     """Something is asked for that this version cannot do."""
+
+
+class InvalidSetting(PyFuncError, ValueError):
+    """An environment variable of ours is set to something that it cannot be."""
 
 
 class MissingDependency(PyFuncError, ImportError):
@@ -126,6 +154,10 @@ class FilesMissing(ResolveError, LookupError):
 
 class FilesChanged(ResolveError):
     """The files in the storage are not those that were registered."""
+
+
+class OutputExists(PyFuncError, FileExistsError):
+    """Something is already at the path where a directory should be written."""
 
 
 class InvalidDeployment(PyFuncError, ValueError):

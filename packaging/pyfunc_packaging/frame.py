@@ -17,12 +17,9 @@ import numpy.typing as npt
 import pandas as pd
 
 from pyfunc_packaging.errors import UnsuitableData
-from pyfunc_packaging.schema import NUMPY_TYPES, Column, Schema
+from pyfunc_packaging.schema import MAX_EXACT, NUMPY_TYPES, Column, Schema
 
 Array = npt.NDArray[Any]
-
-#: Largest integer up to which every integer is a float64: 2**53 (IEEE 754 binary64).
-MAX_EXACT = 2**53
 
 _MISSING: Mapping[str, Any] = {"None": None, "NaN": np.nan, "NA": pd.NA}
 

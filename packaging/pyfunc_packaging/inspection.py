@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from dataclasses import asdict
 from typing import Any
 
 from rich.console import Console
 from rich.table import Table
 
-from pyfunc_packaging.bundle import Bundle
+from pyfunc_packaging.bundle import Bundle, compiled
+from pyfunc_packaging.compatibility import compare_versions
 from pyfunc_packaging.schema import Column, Tensor
 
 
@@ -21,8 +23,9 @@ def describe(bundle: Bundle) -> dict[str, Any]:
     Returns
     -------
     dict
-        ``name``, ``path``, ``digest``, ``engine``, ``reference``, ``inputs``, ``outputs``,
-        ``versions``, ``code``, ``files`` (sha256 by name) and ``bytes``.
+        ``name``, ``path``, ``digest``, ``engine``, ``compilation``, ``reference``, ``inputs``,
+        ``outputs``, ``versions``, ``differences`` (libraries installed here in another version),
+        ``code``, ``files`` (sha256 by name) and ``bytes``.
     """
     manifest = bundle.manifest
     return {
@@ -31,10 +34,12 @@ def describe(bundle: Bundle) -> dict[str, Any]:
         "digest": bundle.digest,
         "format_version": manifest["format_version"],
         "engine": bundle.engine,
+        "compilation": bundle.compilation,
         "reference": manifest["reference"],
         "inputs": [_field(field) for field in bundle.schema.inputs],
         "outputs": [_field(field) for field in bundle.schema.outputs],
         "versions": bundle.versions,
+        "differences": [asdict(each) for each in compare_versions(manifest)],
         "code": manifest.get("code", []),
         "files": manifest["files"],
         "bytes": sum((bundle.path / name).stat().st_size for name in manifest["files"]),
@@ -54,6 +59,12 @@ def _field(field: Column | Tensor) -> dict[str, Any]:
     return result
 
 
+def _installed(difference: dict[str, Any]) -> str:
+    """What is installed here, and whether the pyfunc engine would refuse to load with it."""
+    verdict = " (too far apart for the pyfunc engine)" if difference["matters"] else ""
+    return f"{difference['name']} {difference['installed']}{verdict}"
+
+
 def show(bundle: Bundle) -> None:
     """Print a bundle for people; plain text when the output is no terminal."""
     console = Console(highlight=False, markup=False)
@@ -70,6 +81,7 @@ def show(bundle: Bundle) -> None:
     head.add_row("path", facts["path"])
     head.add_row("digest", facts["digest"])
     head.add_row("engine", facts["engine"])
+    head.add_row("", compiled(facts["compilation"]))
     head.add_row("reference", f"{reference['file']} ({reference['serialization']})")
     if reference["reason"]:
         head.add_row("", f"no skops file, because the model {reference['reason']}")
@@ -78,6 +90,8 @@ def show(bundle: Bundle) -> None:
     head.add_row("size", f"{facts['bytes'] / 1e6:.2f} MB in {len(facts['files'])} files")
     versions = ", ".join(f"{name} {version}" for name, version in facts["versions"].items())
     head.add_row("versions", versions)
+    if facts["differences"]:
+        head.add_row("here", ", ".join(_installed(each) for each in facts["differences"]))
     console.print(head)
     table = Table(box=None, padding=(0, 2), pad_edge=False)
     for title in ("", "name", "type", "V2", "may be null"):

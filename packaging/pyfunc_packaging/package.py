@@ -18,25 +18,28 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import numpy.typing as npt
 import pandas as pd
 from packaging.requirements import InvalidRequirement, Requirement
 from packaging.utils import canonicalize_name
-from sklearn.exceptions import NotFittedError
 
 from pyfunc_packaging._version import __version__
 from pyfunc_packaging.bundle import FORMAT_VERSION, MANIFEST, Bundle, file_digest, load_bundle
 from pyfunc_packaging.check import check_in_subprocess
+from pyfunc_packaging.compilation import (
+    GRAPH_FILE,
+    Compilation,
+    Compile,
+    check_choice,
+    compile_model,
+)
 from pyfunc_packaging.errors import (
     BundleExists,
     InvalidArgument,
     NotPortable,
-    UnsuitableData,
     UnsuitableModel,
 )
 from pyfunc_packaging.frame import from_frame, to_frame
 from pyfunc_packaging.golden import choose_rows, make_request, make_response
-from pyfunc_packaging.infer import infer_columns, infer_outputs, probe
 from pyfunc_packaging.mlmodel import (
     LOADER_MODULE,
     LoggedIdentity,
@@ -49,10 +52,9 @@ from pyfunc_packaging.modules import copy_modules, pins, split_modules
 from pyfunc_packaging.profile import profile
 from pyfunc_packaging.reference import Stored, save_reference
 from pyfunc_packaging.schema import Schema
+from pyfunc_packaging.trial import make_schema
 
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]*")
-#: Rows that the model is tried on before it is packaged.
-_TRIAL_ROWS = 1000
 #: Modules of this library that a bundle needs where the library is not installed.
 _LIBRARY = (
     "__init__",
@@ -68,6 +70,7 @@ _LIBRARY = (
     "reference",
     "schema",
     "scoring",
+    "session",
 )
 
 
@@ -83,6 +86,7 @@ def package_model(
     code_paths: Sequence[str | Path] = (),
     extra_pip_requirements: Sequence[str] = (),
     metadata: Mapping[str, Any] | None = None,
+    compile: Compile = "auto",  # noqa: A002 - what it does; nobody compiles Python code here
     log: bool = False,
     registered_model_name: str | None = None,
     alias: str | None = None,
@@ -113,6 +117,11 @@ def package_model(
         Requirements beyond those found by looking at the model.
     metadata : mapping, optional
         Anything that should stand in ``MLmodel`` under ``metadata``.
+    compile : {"auto", "require", "off"}
+        Whether to compile the pipeline to a graph that serves in microseconds. It is compared
+        with the pipeline on `X` and on rows made to tell them apart; where they differ, or a step
+        cannot be compiled, ``"auto"`` lets the bundle be served by the pipeline itself and
+        ``"require"`` raises.
     log : bool
         Also log the bundle to MLflow, within the active run or one of its own.
     registered_model_name : str, optional
@@ -133,6 +142,9 @@ def package_model(
         target among the features.
     NotPortable
         If the model cannot be pickled, or does not load in a new process.
+    NotCompilable
+        If ``compile="require"`` and the model cannot be compiled exactly; the message names the
+        step and the reason.
     BundleExists
         If something is at ``path`` and ``overwrite`` is not set.
 
@@ -157,10 +169,13 @@ def package_model(
     ):
         if isinstance(value, str):
             raise InvalidArgument(f"{argument} should be a list, found {value!r}; pass [{value!r}]")
+    check_choice(compile)
     _check_arguments(path, name, overwrite, alias, registered_model_name)
     timings: dict[str, float] = {}
     with _timed(timings, "schema"):
-        schema = _make_schema(model, X, y, output_name)
+        schema = make_schema(model, X, y, output_name)
+    with _timed(timings, "compile"):
+        compilation = compile_model(model, schema, X, mode=compile)
 
     def write(identity: LoggedIdentity | None) -> Bundle:
         path.parent.mkdir(parents=True, exist_ok=True)
@@ -172,6 +187,7 @@ def package_model(
                     model=model,
                     rows=X,
                     schema=schema,
+                    compilation=compilation,
                     name=name,
                     code_paths=[Path(entry) for entry in code_paths],
                     extra_pip_requirements=extra_pip_requirements,
@@ -225,108 +241,6 @@ def _check_arguments(
             )
 
 
-# --- the schema -------------------------------------------------------------------------------
-
-
-def _make_schema(model: Any, rows: pd.DataFrame, y: Any, output_name: str | None) -> Schema:
-    columns = infer_columns(rows)
-    names = _output_names(rows, y, output_name)
-    _check_model(model, rows, names)
-    trial = rows.head(_TRIAL_ROWS)
-    returned = _try(model, trial)
-    if hasattr(returned, "columns") and output_name is None:
-        names = [str(column) for column in returned.columns]
-    predictions = np.asarray(returned)
-    outputs = infer_outputs(predictions, len(trial), names)
-    columns = probe(columns, trial, model.predict)
-    columns = tuple(
-        replace(column, nullable=column.nullable or bool(rows[column.name].isna().any()))
-        for column in columns
-    )
-    schema = Schema(inputs=columns, outputs=outputs)
-    _check_round_trip(model, schema, trial, predictions)
-    return schema
-
-
-def _output_names(rows: pd.DataFrame, y: Any, output_name: str | None) -> list[str]:
-    if y is not None and len(y) != len(rows):
-        raise UnsuitableData(f"y should have one value a row of X: {len(rows)}, found {len(y)}")
-    if output_name is not None:
-        names = [output_name]
-    elif isinstance(y, pd.DataFrame):
-        names = [str(column) for column in y.columns]
-    else:
-        name = getattr(y, "name", None)
-        names = ["prediction" if name is None else str(name)]
-    target = [column for column in names if y is not None and column in rows.columns]
-    if target:
-        raise UnsuitableData(
-            f"X still holds the target column {target[0]!r}; leave it out, as it is not known when"
-            f" predictions are made: X.drop(columns=[{target[0]!r}]). If it is another thing of"
-            f" the same name, pass output_name="
-        )
-    return names
-
-
-def _check_model(model: Any, rows: pd.DataFrame, names: Sequence[str]) -> None:
-    if not callable(getattr(model, "predict", None)) or isinstance(model, type):
-        raise UnsuitableModel(
-            f"model should be a fitted scikit-learn estimator with predict(), found"
-            f" {model if isinstance(model, type) else type(model).__name__}"
-        )
-    fitted = getattr(model, "feature_names_in_", None)
-    if fitted is None:
-        return
-    extra = [column for column in rows.columns if column not in set(fitted)]
-    if extra:
-        raise UnsuitableData(
-            f"X has the column(s) {', '.join(map(repr, extra))} that the model was not fitted on"
-            f" (is the target among them?); pass the rows that fit() was given"
-        )
-
-
-def _try(model: Any, rows: pd.DataFrame) -> Any:
-    try:
-        return model.predict(rows)
-    except NotFittedError as error:
-        raise UnsuitableModel(
-            f"the {type(model).__name__} is not fitted; call fit(X, y) first"
-        ) from error
-    except Exception as error:  # whatever the user's model raises, it is about these rows
-        raise UnsuitableModel(
-            f"the model fails on the first {len(rows)} rows of X: {type(error).__name__}: {error}."
-            f" Pass raw rows, as fit() was given"
-        ) from error
-
-
-def _check_round_trip(
-    model: Any, schema: Schema, rows: pd.DataFrame, expected: npt.NDArray[Any]
-) -> None:
-    """Rows that went through the wire's types must still give the same predictions."""
-    if not _equal(np.asarray(_try(model, rows)), expected):
-        raise UnsuitableModel(
-            "the model does not predict the same for the same rows twice; give it a fixed"
-            " random_state, or leave out what is random when it predicts"
-        )
-    carried = to_frame(schema.columns, from_frame(schema, rows))
-    advice = (
-        "the model depends on something in X that no request can carry, such as the index,"
-        " attributes, or Python objects in a column; compute it from columns"
-    )
-    try:
-        again = np.asarray(model.predict(carried))
-    except Exception as error:  # whatever the user's model raises, it raises for lack of that
-        raise UnsuitableData(f"{advice} ({type(error).__name__}: {error})") from error
-    if not _equal(again, expected):
-        raise UnsuitableData(advice)
-
-
-def _equal(one: npt.NDArray[Any], other: npt.NDArray[Any]) -> bool:
-    if one.shape == other.shape and one.dtype.kind == other.dtype.kind == "f":
-        return bool(np.allclose(one, other, rtol=1e-6, atol=0.0, equal_nan=True))
-    return bool(np.array_equal(one, other))
-
-
 # --- the files --------------------------------------------------------------------------------
 
 
@@ -336,6 +250,7 @@ def _write(
     model: Any,
     rows: pd.DataFrame,
     schema: Schema,
+    compilation: Compilation,
     name: str,
     code_paths: Sequence[Path],
     extra_pip_requirements: Sequence[str],
@@ -349,11 +264,15 @@ def _write(
     own, libraries = split_modules(stored.modules)
     carried = copy_modules([*own.values(), *code_paths], code)
     _copy_library(code)
+    if compilation.graph is not None:
+        (directory / GRAPH_FILE).write_bytes(compilation.graph)
 
     golden = _make_golden(model, schema, rows)
     write_json(data / "golden.json", golden)
     write_json(data / "profile.json", profile(schema.columns, rows))
     write_examples(directory, golden["request"])
+    if compilation.graph is not None:
+        libraries = (*libraries, "onnxruntime")
     requirements = _requirements(stored, libraries, extra_pip_requirements)
     write_mlmodel(
         directory, schema=schema, requirements=requirements, metadata=metadata, identity=identity
@@ -361,7 +280,7 @@ def _write(
     manifest = {
         "format_version": FORMAT_VERSION,
         "name": name,
-        "engine": "pyfunc",
+        "engine": "pyfunc" if compilation.graph is None else "onnx",
         "schema": schema.to_dict(),
         "versions": _versions(requirements),
         "reference": {
@@ -369,6 +288,7 @@ def _write(
             "serialization": stored.serialization,
             "reason": stored.reason,
         },
+        "compilation": compilation.facts,
         "code": carried,
         "files": {
             str(file.relative_to(directory)): file_digest(file)

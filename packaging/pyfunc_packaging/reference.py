@@ -218,7 +218,8 @@ def load_reference(directory: Path, *, code: Path | None = None) -> Any:
     except ModuleNotFoundError as error:
         raise MissingDependency(
             f"the model needs the Python module {error.name!r}, which is not installed here;"
-            f" install what the bundle's requirements.txt lists, or mlserver-pyfunc[pyfunc]"
+            f" install what the bundle's requirements.txt lists, or mlserver-pyfunc[pyfunc], or use"
+            f" the image whose tag ends in -full"
         ) from error
     raise MalformedBundle(f"{directory}: neither {SKOPS_FILE} nor {PICKLE_FILE} is there")
 

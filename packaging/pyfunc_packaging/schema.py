@@ -61,6 +61,9 @@ TENSOR_DATATYPES: Mapping[str, str] = {
     "bytes": "BYTES",
 }
 
+#: Largest integer up to which every integer is a float64: 2**53 (IEEE 754 binary64).
+MAX_EXACT = 2**53
+
 
 @dataclass(frozen=True)
 class Column:

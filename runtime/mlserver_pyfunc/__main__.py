@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+import signal
 import socket
 import sys
 from pathlib import Path
-from typing import Any
+from types import FrameType
+from typing import Any, NoReturn
 from urllib.parse import unquote, urlparse
 
 import click
+
+from pyfunc_packaging.errors import BundleNotFound, PyFuncError
 
 
 @click.command(name="pyfunc serve")
@@ -31,8 +35,12 @@ def main(model: str, name: str | None, **given: Any) -> None:
 
     Exit status: 0 after a signal, 2 for wrong usage, 3 when the model cannot be served.
     """
+    # Until the server handles it: as a container's first process this one would ignore SIGTERM.
+    signal.signal(signal.SIGTERM, _end)
+    signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGTERM})  # `pyfunc serve` blocks it
+
     from mlserver import ModelSettings, Settings
-    from mlserver.logging import configure_logger
+    from mlserver.logging import configure_logger, logger
     from mlserver.settings import ModelParameters
 
     from mlserver_pyfunc.server import run
@@ -43,14 +51,24 @@ def main(model: str, name: str | None, **given: Any) -> None:
     configure_logger(settings)
     for option in ("http_port", "grpc_port", "metrics_port"):
         _check_port(settings.host, getattr(settings, option), option)
+    try:
+        name = name or _own_name(path)
+    except PyFuncError as error:
+        logger.error("cannot serve: %s", error)
+        sys.exit(3)
     model_settings = ModelSettings(
-        name=name or _own_name(path),
+        name=name,
         implementation="mlserver_pyfunc.PyFuncRuntime",
         parameters=ModelParameters(uri=str(path)),
     )
     # What this command line says holds for a model that is loaded again through the V2 API too.
     settings.load_models_at_startup = False
     sys.exit(run(settings, [model_settings]))
+
+
+def _end(number: int, frame: FrameType | None) -> NoReturn:
+    """Nothing has been served yet, so there is nothing to finish."""
+    sys.exit(0)
 
 
 def _defaults() -> dict[str, Any]:
@@ -77,15 +95,13 @@ def _local_path(model: str) -> Path:
 
 def _own_name(path: Path) -> str:
     from pyfunc_packaging.bundle import is_bundle, load_bundle
-    from pyfunc_packaging.errors import PyFuncError
 
-    if not is_bundle(path):
-        return path.name
-    try:
-        return load_bundle(path).name
-    except PyFuncError as error:
-        click.echo(f"cannot serve: {error}", err=True)
-        sys.exit(3)
+    if not path.is_dir():
+        raise BundleNotFound(
+            f"{path}: no such directory; expected one that package_model() or MLflow wrote, which"
+            f" on KServe the storage initializer puts there"
+        )
+    return load_bundle(path).name if is_bundle(path) else path.name
 
 
 def _check_port(host: str, port: int, option: str) -> None:

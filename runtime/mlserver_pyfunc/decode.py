@@ -102,10 +102,10 @@ class Decoder:
         return Decoded(values, rows)
 
     def _check_names(self, tensors: Mapping[str, InputTensor]) -> None:
+        if tensors.keys() == self._fields.keys():
+            return
         unknown = [name for name in tensors if name not in self._fields]
         missing = [name for name in self._fields if name not in tensors]
-        if not unknown and not missing:
-            return
         problems = []
         if missing:
             problems.append(f"missing: {_listing(missing)}")
@@ -152,6 +152,9 @@ def _read_shape(field: Column | Tensor, tensor: InputTensor) -> tuple[int, ...]:
 
 def _count_rows(shapes: Mapping[str, tuple[int, ...]]) -> int:
     """Rows of the request; the input that is at odds with most others is the one to blame."""
+    first = next(iter(shapes.values()))
+    if first and all(shape == first for shape in shapes.values()):
+        return first[0]
     counts = {name: shape[0] if shape else 1 for name, shape in shapes.items()}
     usual, times = Counter(counts.values()).most_common(1)[0]
     if times == len(counts):

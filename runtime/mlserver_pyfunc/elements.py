@@ -29,6 +29,9 @@ NUMBERS: Mapping[str, np.dtype[Any]] = {
     "FP64": np.dtype("float64"),
 }
 
+#: dtypes whose own datatype needs no conversion, and which most columns have.
+_PLAIN: Mapping[str, str] = {"float64": "FP64", "int64": "INT64"}
+
 _JSON_NAMES = {
     bool: "true or false",
     bytes: "bytes",
@@ -80,6 +83,10 @@ def read_elements(
     >>> read_elements("x", "INT64", [1, None], "float64", nullable=True, finite=False)
     array([ 1., nan])
     """
+    if datatype == _PLAIN.get(target):
+        plain = _read_plain(elements, target, nullable, finite)
+        if plain is not None:
+            return plain
     dtype = NUMBERS.get(datatype)
     if dtype is None:
         known = ", ".join([*NUMBERS, "BYTES"])
@@ -99,6 +106,28 @@ def read_elements(
     if missing is None:
         return result
     return np.ma.MaskedArray(result, mask=missing)
+
+
+def _read_plain(
+    elements: list[Any] | Array, target: str, nullable: bool, finite: bool
+) -> Array | None:
+    """The usual case at once; None for whatever needs a closer look, or a message."""
+    if type(elements) is not list:
+        return None
+    kinds = set(map(type, elements))
+    if target == "int64":
+        if kinds != {int}:
+            return None
+        try:
+            return np.array(elements, dtype=np.int64)
+        except OverflowError:
+            return None
+    if not kinds <= ({float, type(None)} if nullable else {float}):
+        return None
+    values = np.array(elements, dtype=np.float64)  # None becomes NaN
+    if nullable:
+        return None if finite and np.isinf(values).any() else values
+    return values if np.isfinite(values).all() else None
 
 
 def _find_missing(

@@ -1,4 +1,4 @@
-"""What computes predictions: a bundle's reference pipeline, or any MLflow PyFunc model."""
+"""What computes predictions: a bundle's graph or pipeline, or any MLflow PyFunc model."""
 
 from __future__ import annotations
 
@@ -15,6 +15,7 @@ from mlserver.logging import logger
 
 from mlserver_pyfunc.encode import describe, name_predictions
 from pyfunc_packaging.bundle import MLMODEL, Bundle, is_bundle, load_bundle
+from pyfunc_packaging.compatibility import check_versions
 from pyfunc_packaging.errors import (
     BundleNotFound,
     InvalidRequest,
@@ -24,8 +25,10 @@ from pyfunc_packaging.errors import (
     ModelFailure,
     NotSupported,
     PyFuncError,
+    ValuesRefused,
 )
 from pyfunc_packaging.schema import Column, Schema, Tensor
+from pyfunc_packaging.scoring import Scorer, choose_engine
 
 Array = npt.NDArray[Any]
 
@@ -33,9 +36,15 @@ Array = npt.NDArray[Any]
 #: Variables that ask for a check which this version does not make: it refuses instead.
 _NOT_YET = ("PYFUNC_VERIFY_KEY", "PYFUNC_VERIFY_CERTIFICATES")
 
+#: What scikit-learn's own validation says of numbers that a float32 cannot hold.
+_TOO_LARGE = "contains infinity or a value too large for dtype"
+
+#: What model metadata calls the framework, as other servers of the protocol do.
+_PLATFORMS = {"onnx": "onnxruntime_onnx", "pyfunc": "sklearn"}
+
 
 class Engine(Protocol):
-    """Predicts decoded inputs; one object a model, called from one thread at a time."""
+    """Predicts decoded inputs; one object a model."""
 
     @property
     def schema(self) -> Schema:
@@ -85,23 +94,19 @@ def load_engine(path: Path) -> Engine:
 
 
 class BundleEngine:
-    """The pyfunc engine for a bundle: decoded columns, a DataFrame, the reference pipeline.
+    """A bundle's own engine: its compiled graph, or its reference pipeline on a DataFrame.
 
     Parameters
     ----------
     bundle : Bundle
     """
 
-    platform = "sklearn"
-
     def __init__(self, bundle: Bundle) -> None:
-        try:
-            from pyfunc_packaging.scoring import Scorer
-        except ModuleNotFoundError as error:
-            raise MissingDependency(
-                f"{bundle.path}: the pyfunc engine needs the Python module {error.name!r}; install"
-                f" mlserver-pyfunc[pyfunc]"
-            ) from error
+        engine = choose_engine(bundle)
+        check_versions(bundle, engine=engine, logger=logger)
+        self.platform = _PLATFORMS[engine]
+        #: Whether several threads may predict at a time; ONNX Runtime sessions are safe to share.
+        self.concurrent = engine == "onnx"
         self.bundle = bundle
         self.schema = bundle.schema
         self._scorer = Scorer(bundle)
@@ -109,23 +114,33 @@ class BundleEngine:
     def predict(
         self, values: Mapping[str, Array], *, rows: int, params: Mapping[str, Any]
     ) -> dict[str, Array]:
-        """Predict with the reference; see :class:`Engine`."""
+        """Predict; see :class:`Engine`."""
         _ = params  # a bundle has none
         try:
             result = self._scorer.predict_columns(values, rows)
+        except ValuesRefused as error:
+            raise self._refused() from error
         except PyFuncError:
             raise
         except Exception as error:  # whatever the model's own code raises
-            closed = [column.name for column in self.schema.columns if column.closed]
-            if closed and isinstance(error, ValueError):
-                # known since packaging: what this model does with a text it has never seen
+            if isinstance(error, ValueError) and (self._closed or _TOO_LARGE in str(error)):
                 logger.warning("the model refused a request", exc_info=error)
-                raise InvalidRequest(
-                    f"the model refuses the values of this request; expected only texts known from"
-                    f" training in the input(s) {', '.join(map(repr, closed))}"
-                ) from error
+                raise self._refused() from error
             raise ModelFailure(_raised(error)) from error
         return name_predictions(result, self.schema.outputs)
+
+    @property
+    def _closed(self) -> list[str]:
+        """Inputs in which the model fails on a text that it has never seen, as packaging found."""
+        return [column.name for column in self.schema.columns if column.closed]
+
+    def _refused(self) -> InvalidRequest:
+        names = ", ".join(map(repr, self._closed))
+        expected = [f"only texts known from training in the input(s) {names}"] if names else []
+        expected.append("numbers that stay finite on their way through the pipeline")
+        return InvalidRequest(
+            f"the model refuses the values of this request; expected {' and '.join(expected)}"
+        )
 
 
 class MlflowEngine:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import time
 from collections.abc import AsyncIterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -32,6 +33,10 @@ from pyfunc_packaging.errors import ModelFailure, PyFuncError, WrongPredictions
 from pyfunc_packaging.golden import differences
 from pyfunc_packaging.schema import Column, Tensor
 
+#: Seconds for which one request may hold up the event loop, and the probes with it. Anything
+#: longer goes to a thread, which costs a request some tens of microseconds.
+_PROMPT = 2e-3
+
 
 class PyFuncRuntime(MLModel):  # type: ignore[misc]  # MLServer is not typed
     """Serves one bundle, or one MLflow PyFunc model with a signature.
@@ -56,6 +61,7 @@ class PyFuncRuntime(MLModel):  # type: ignore[misc]  # MLServer is not typed
         # One thread: the model's own threads and the replicas are what scales. Its queue is what
         # keeps a slow predict from holding up the event loop, and with it the probes.
         self._executor = ThreadPoolExecutor(max_workers=1, thread_name_prefix="pyfunc-predict")
+        self._prompt_rows = 0
 
     async def load(self) -> bool:
         """Load the model and predict its golden rows; see :class:`mlserver.MLModel`.
@@ -75,6 +81,8 @@ class PyFuncRuntime(MLModel):  # type: ignore[misc]  # MLServer is not typed
         self.outputs = [_metadata(field) for field in schema.outputs]
         if isinstance(self._engine, BundleEngine):
             await self._in_thread(self._check_golden, self._engine)
+            if self._engine.concurrent:
+                self._prompt_rows = await self._in_thread(self._count_prompt_rows, self._engine)
         return True
 
     async def _find_model(self) -> Path:
@@ -87,7 +95,10 @@ class PyFuncRuntime(MLModel):  # type: ignore[misc]  # MLServer is not typed
     async def predict(self, payload: InferenceRequest) -> InferenceResponse:
         """Answer one request; see :class:`mlserver.MLModel`."""
         try:
-            outputs = await self._in_thread(self._infer, payload)
+            if self._is_prompt(payload):
+                outputs = self._infer(payload)
+            else:
+                outputs = await self._in_thread(self._infer, payload)
         except PyFuncError as error:
             if isinstance(error, ModelFailure):
                 logger.error("model %s failed: %s", self.name, error, exc_info=error)
@@ -127,6 +138,12 @@ class PyFuncRuntime(MLModel):  # type: ignore[misc]  # MLServer is not typed
             raise ModelNotReady(self.name, self.version) from error
         return await future
 
+    def _is_prompt(self, payload: InferenceRequest) -> bool:
+        """Whether a request is so small that it needs no thread."""
+        shape = payload.inputs[0].shape if payload.inputs else None
+        rows = shape[0] if isinstance(shape, list) and shape else None
+        return isinstance(rows, int) and rows <= self._prompt_rows
+
     def _infer(self, payload: InferenceRequest) -> list[Encoded]:
         """Decode, predict, encode."""
         requested = [output.name for output in payload.outputs or []]
@@ -139,10 +156,7 @@ class PyFuncRuntime(MLModel):  # type: ignore[misc]  # MLServer is not typed
     def _check_golden(self, engine: BundleEngine) -> None:
         """Predict the golden rows as requests are; the model is ready only if they are right."""
         golden = engine.bundle.golden()
-        request = InferenceRequest(
-            inputs=[RequestInput(**tensor) for tensor in golden["request"]["inputs"]]
-        )
-        found = [output.to_json() for output in self._infer(request)]
+        found = [output.to_json() for output in self._infer(_request(golden))]
         difference = differences(golden["response"], {"outputs": found})
         if difference is not None:
             raise WrongPredictions(
@@ -150,6 +164,22 @@ class PyFuncRuntime(MLModel):  # type: ignore[misc]  # MLServer is not typed
                 f" model was packaged: {difference}. Compare the versions in data/manifest.json"
                 f" with those installed here"
             )
+
+    def _count_prompt_rows(self, engine: BundleEngine) -> int:
+        """How many rows are predicted within `_PROMPT` here, by the time that golden rows take."""
+        request = _request(engine.bundle.golden())
+        taken = []
+        for _ in range(5):  # the first ones warm up
+            start = time.perf_counter()
+            self._infer(request)
+            taken.append(time.perf_counter() - start)
+        return int(request.inputs[0].shape[0] * _PROMPT / min(taken))
+
+
+def _request(golden: Mapping[str, Any]) -> InferenceRequest:
+    return InferenceRequest(
+        inputs=[RequestInput(**tensor) for tensor in golden["request"]["inputs"]]
+    )
 
 
 def _extras(parameters: Parameters | None) -> Mapping[str, Any]:

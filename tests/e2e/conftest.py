@@ -174,13 +174,8 @@ def start_mlflow(
 
 
 @pytest.fixture(scope="session")
-def storage_initializer(
-    tmp_path_factory: pytest.TempPathFactory, s3: S3
-) -> Callable[[str, Path], subprocess.CompletedProcess[str]]:
-    """KServe's storage initializer: called with a storage URI and a destination.
-
-    It has an environment of its own, as it has an image of its own in the cluster.
-    """
+def kserve_python(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Python with KServe's storage library: an environment, as it is an image in the cluster."""
     folder = tmp_path_factory.mktemp("kserve-storage")
     uv = str(Path(sys.executable).with_name("uv"))
     python = folder / "venv" / "bin" / "python"
@@ -192,6 +187,15 @@ def storage_initializer(
     ):
         done = subprocess.run(command, capture_output=True, text=True, timeout=280, check=False)
         assert done.returncode == 0, done.stderr
+    return python
+
+
+@pytest.fixture(scope="session")
+def storage_initializer(
+    tmp_path_factory: pytest.TempPathFactory, s3: S3, kserve_python: Path
+) -> Callable[[str, Path], subprocess.CompletedProcess[str]]:
+    """KServe's storage initializer: called with a storage URI and a destination."""
+    folder = tmp_path_factory.mktemp("storage-initializer")
     # what the image's entry point does: pairs of source URI and destination
     entry_point = folder / "initializer-entrypoint"
     entry_point.write_text(
@@ -217,7 +221,7 @@ def storage_initializer(
 
     def run(uri: str, destination: Path) -> subprocess.CompletedProcess[str]:
         return subprocess.run(
-            [str(python), str(entry_point), uri, str(destination)],
+            [str(kserve_python), str(entry_point), uri, str(destination)],
             capture_output=True,
             text=True,
             timeout=120,

@@ -2,14 +2,9 @@
 
 from __future__ import annotations
 
-import os
-import signal
-import subprocess
-import sys
-import time
-import urllib.request
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
 
 import mlflow
 import mlflow.pyfunc
@@ -23,38 +18,13 @@ from pyfunc_packaging.errors import NotPortable
 
 
 @pytest.fixture(scope="module")
-def tracking(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
-    """A real MLflow server on sqlite, and this process's client pointed at it."""
-    import socket
-
-    folder = tmp_path_factory.mktemp("mlflow")
-    with socket.create_server(("127.0.0.1", 0)) as held:
-        port = held.getsockname()[1]
-    url = f"http://127.0.0.1:{port}"
-    command = [sys.executable, "-m", "mlflow", "server", "--host", "127.0.0.1", "--port", str(port)]
-    command += ["--backend-store-uri", f"sqlite:///{folder}/mlflow.db", "--workers", "1"]
-    command += ["--artifacts-destination", str(folder / "artifacts")]
-    with (folder / "log").open("wb") as log:
-        server = subprocess.Popen(
-            command, stdout=log, stderr=subprocess.STDOUT, cwd=folder, start_new_session=True
-        )
-    try:
-        deadline = time.monotonic() + 120
-        while True:
-            try:
-                with urllib.request.urlopen(f"{url}/health", timeout=2):
-                    break
-            except OSError:
-                assert server.poll() is None, (folder / "log").read_text()
-                assert time.monotonic() < deadline, (folder / "log").read_text()
-                time.sleep(0.2)
-        before = mlflow.get_tracking_uri()
-        mlflow.set_tracking_uri(url)
-        yield url
-        mlflow.set_tracking_uri(before)
-    finally:
-        os.killpg(server.pid, signal.SIGTERM)
-        server.wait(timeout=30)
+def tracking(start_mlflow: Callable[..., Any]) -> Iterator[str]:
+    """A real MLflow server that proxies artifacts, and this process's client pointed at it."""
+    server = start_mlflow("proxied")
+    before = mlflow.get_tracking_uri()
+    mlflow.set_tracking_uri(server.url)
+    yield server.url
+    mlflow.set_tracking_uri(before)
 
 
 @pytest.fixture(scope="module")

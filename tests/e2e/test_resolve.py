@@ -114,7 +114,7 @@ def test_every_form_leads_to_the_same_directory(published: Published, s3: Any) -
         run_id=published.run_id,
         model_id=model_id,
         digest=published.digests["1"],
-        engine="pyfunc",
+        engine="onnx",
         requirements=by_alias.requirements,
     )
     assert by_alias.uri.startswith(f"s3://{s3.bucket}/")
@@ -389,6 +389,52 @@ def test_the_manifest_follows_the_alias(published: Published, tmp_path: Path) ->
     assert refused.exit_code == 1
     assert file.read_bytes() == first
     assert list(tmp_path.iterdir()) == [file]
+
+
+MODEL = "models:/Doubler@production"
+
+
+@pytest.mark.parametrize(
+    ("uri", "env", "options", "words"),
+    [
+        ("models:/Nothing@production", {}, {}, "no registered model 'Nothing'"),
+        ("models:/Doubler/7", {}, {}, "no version 7; it has 1, 2"),
+        ("models:/Doubler@prod", {}, {}, "no alias 'prod'"),
+        (MODEL, {}, {"--tracking-uri": "http://127.0.0.1:1"}, "found no answer"),
+        ("s3://nowhere/model", {}, {}, "there is no bucket 'nowhere'"),
+        (MODEL, {"AWS_SECRET_ACCESS_KEY": "WRONGSECRETKEY"}, {}, "SignatureDoesNotMatch"),
+        (MODEL, {"AWS_ENDPOINT_URL": "http://127.0.0.1:1"}, {}, "could not connect"),
+        ("s3://mlflow/no/such/model/", {}, {}, "nothing is there; were its files deleted"),
+        (MODEL, {}, {"--name": "Doubler_2"}, "is no DNS label"),
+    ],
+)
+def test_every_refusal_is_one_line_and_leaves_the_file_alone(
+    published: Published,
+    monkeypatch: pytest.MonkeyPatch,
+    tmp_path: Path,
+    uri: str,
+    env: dict[str, str],
+    options: dict[str, str],
+    words: str,
+) -> None:
+    for name, value in env.items():
+        monkeypatch.setenv(name, value)
+    given = {"--name": "doubler", "--tracking-uri": published.server.url}
+    if published.server.artifact_root:
+        given["--artifact-root"] = published.server.artifact_root
+    flags = [word for pair in {**given, **options}.items() for word in pair]
+    file = tmp_path / "doubler.yaml"
+    refused = pyfunc("manifest", uri, *flags, "--output", str(file))
+    assert (refused.exit_code, refused.stdout) == (1, "")
+    assert list(tmp_path.iterdir()) == []
+    file.write_text("as it was", encoding="utf-8")
+    compared = pyfunc("manifest", uri, *flags, "--diff", str(file))
+    assert (compared.exit_code, compared.stdout) == (2, "")
+    for line in (refused.stderr, compared.stderr):
+        assert line.startswith("Error: ")
+        assert line.count("\n") == 1
+        assert words in line
+    assert file.read_text("utf-8") == "as it was"
 
 
 # --- to the end -------------------------------------------------------------------------------

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import subprocess
 import sys
 import zipfile
@@ -17,22 +18,6 @@ SOURCES = {
 }
 
 
-@pytest.fixture(scope="module")
-def wheel(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    folder = tmp_path_factory.mktemp("wheel")
-    source = folder / "source"
-    # build from a copy: a build writes into the source folder
-    files = ["setup.cfg", "pyproject.toml", "README.md", "LICENSE", "packaging", "runtime"]
-    source.mkdir()
-    subprocess.run(["cp", "-r", *(str(ROOT / name) for name in files), str(source)], check=True)
-    subprocess.run(
-        [sys.executable, "-Im", "build", "--wheel", "--no-isolation", "--outdir", folder, source],
-        check=True,
-        capture_output=True,
-    )
-    return next(folder.glob("*.whl"))
-
-
 def test_wheel_holds_our_two_packages_and_every_module(wheel: Path) -> None:
     names = set(zipfile.ZipFile(wheel).namelist())
     tops = {name.split("/")[0] for name in names if ".dist-info" not in name}
@@ -44,6 +29,9 @@ def test_wheel_holds_our_two_packages_and_every_module(wheel: Path) -> None:
             if file.suffix == ".py" or file.name == "py.typed"
         }
         assert modules <= names
+    for source in ("docker/Dockerfile", "constraints/runtime.txt"):  # links in the sources
+        content = zipfile.ZipFile(wheel).read(f"pyfunc_packaging/{Path(source).name}")
+        assert content == (ROOT / source).read_bytes()
 
 
 @pytest.fixture(scope="module")
@@ -84,6 +72,7 @@ def test_slim_image_says_what_a_pyfunc_bundle_needs(
         text=True,
         timeout=120,
         check=False,
+        env={**os.environ, "PYFUNC_ENGINE": "pyfunc"},
     )
     assert done.returncode == 3
     assert "cannot serve" in done.stdout

@@ -36,7 +36,7 @@ def test_a_bundle_says_what_it_is(california, path):
     bundle = load_bundle(str(path))
     assert bundle == load_bundle(path)
     assert bundle.name == "CaliforniaHousingRegressor"
-    assert bundle.engine == "pyfunc"
+    assert bundle.engine == "onnx"
     assert {"python", "mlserver-pyfunc", "scikit-learn", "pandas"} <= set(bundle.versions)
     assert [column.name for column in bundle.schema.columns] == list(california[1])
     assert bundle.data_path == path / "data"
@@ -51,8 +51,9 @@ def test_a_bundle_prints_what_matters(path):
     assert lines[1].startswith("  takes    longitude: double, latitude: double, ")
     assert lines[1].endswith("ocean_proximity: string")
     assert lines[2] == "  returns  median_house_value: double"
-    assert lines[3] == "  engine   pyfunc, reference in data/model.skops"
-    assert lines[4].startswith("  digest   sha256:")
+    assert lines[3].startswith("  engine   onnx, equal to the pipeline on ")
+    assert lines[4] == "  holds    the pipeline in data/model.skops"
+    assert lines[5].startswith("  digest   sha256:")
 
 
 def test_the_digest_is_that_of_the_manifest(california, path):

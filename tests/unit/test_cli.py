@@ -21,6 +21,8 @@ def run(*arguments: str) -> Any:
     [
         (("--help",), ["inspect", "serve", "Exit status"]),
         (("inspect", "--help"), ["BUNDLE", "--json"]),
+        (("manifest", "--help"), ["Exit status with --diff", "1 a difference"]),
+        (("image", "--help"), ["BUNDLE", "--output", "--base-image", "--wheel", "--overwrite"]),
         (("--version",), [__version__]),
     ],
 )
@@ -46,7 +48,8 @@ def test_inspect_for_programs(california: Any) -> None:
     assert result.exit_code == 0
     facts = json.loads(result.output)
     assert facts["digest"] == bundle.digest
-    assert facts["engine"] == "pyfunc"
+    assert facts["engine"] == "onnx"
+    assert facts["compilation"]["max_relative"] < 1e-9
     assert facts["inputs"][4] == {
         "name": "total_bedrooms",
         "datatype": "FP64",

@@ -83,6 +83,12 @@ def test_kubernetes_and_kserve_accept(document):
     kserve_validator(kind, version.rpartition("/")[2]).validate(document)
 
 
+def test_kserve_lets_a_service_name_the_image_of_its_model():
+    document = yaml.safe_load(render_inference_service(MODEL, name="housing"))
+    document["spec"]["predictor"]["model"]["image"] = "registry.example/housing:1"
+    kserve_validator("InferenceService", "v1beta1").validate(document)
+
+
 def test_the_schema_would_notice_a_misspelt_field():
     validator = kserve_validator("InferenceService", "v1beta1")
     document = yaml.safe_load(render_inference_service(MODEL, name="housing"))
@@ -153,10 +159,11 @@ def test_kustomize_renders_all_of_it():
         env={**os.environ, "HOME": "/nonexistent"},
     )
     assert done.returncode == 0, done.stderr
-    rendered = [
-        (each["kind"], each["metadata"]["name"]) for each in yaml.safe_load_all(done.stdout)
-    ]
-    assert sorted(rendered) == [
+    rendered = list(yaml.safe_load_all(done.stdout))
+    for document in rendered:
+        if "/" not in document["apiVersion"]:
+            kubernetes_validate.validate(document, KUBERNETES, strict=True)
+    assert sorted((each["kind"], each["metadata"]["name"]) for each in rendered) == [
         ("ClusterServingRuntime", "mlserver-pyfunc"),
         ("ClusterServingRuntime", "mlserver-pyfunc-slim"),
         ("InferenceService", "california-housing-regressor"),
@@ -315,6 +322,31 @@ def test_diff_says_what_would_change_and_exits_1(tmp_path):
     assert other.exit_code == 1
     assert other.output.startswith(f"--- {file}\n+++ {file} (resolved now)\n@@ ")
     assert "\n+    maxReplicas: 2\n" in other.output
+
+
+@pytest.mark.parametrize(
+    ("arguments", "words"),
+    [
+        (("--name", "Price!"), "Error: name 'Price!' is no DNS label"),
+        (("--name", "price", "--artifact-root", "gs://b"), "Error: artifact root 'gs://b'"),
+    ],
+)
+def test_diff_tells_a_refusal_from_a_difference(tmp_path, arguments, words):
+    file = tmp_path / "price.yaml"
+    file.write_text("", encoding="utf-8")
+    refused = manifest(*arguments, "--diff", str(file))
+    assert (refused.exit_code, refused.stdout) == (2, "")
+    assert refused.stderr.startswith(words)
+    assert refused.stderr.count("\n") == 1
+    assert manifest(*arguments).exit_code == 1
+
+
+def test_diff_with_a_file_that_is_no_text(tmp_path):
+    file = tmp_path / "price.yaml"
+    file.write_bytes(b"\xff\xfe")
+    refused = manifest("--name", "price", "--diff", str(file))
+    assert refused.exit_code == 2
+    assert f"{file}: cannot be read" in refused.stderr
 
 
 def test_wrong_usage(tmp_path):

@@ -7,7 +7,7 @@ from mlserver_pyfunc.status import to_mlserver_error
 from pyfunc_packaging import errors
 
 CLASSES = [kind for _, kind in inspect.getmembers(errors, inspect.isclass)]
-CLIENTS = {errors.InvalidRequest, errors.UnsuitableData}
+CLIENTS = {errors.InvalidRequest, errors.UnsuitableData, errors.ValuesRefused}
 
 
 def test_every_error_is_ours():

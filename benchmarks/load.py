@@ -1,0 +1,100 @@
+"""Requests to a running server: latency of one client, throughput of several."""
+
+from __future__ import annotations
+
+import json
+import re
+import socket
+import subprocess
+import time
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+from servers import CLIENT_CORE, Running
+
+
+def make_request(rows: pd.DataFrame) -> bytes:
+    """A V2 request without any content-type hint, as curl would send it."""
+
+    def cells(column: pd.Series) -> list[Any]:
+        return [
+            None if missing else cell for cell, missing in zip(column, column.isna(), strict=True)
+        ]
+
+    return json.dumps(
+        {
+            "inputs": [
+                {
+                    "name": name,
+                    "shape": [len(rows)],
+                    "datatype": "FP64" if rows[name].dtype.kind == "f" else "BYTES",
+                    "data": cells(rows[name]),
+                }
+                for name in rows
+            ]
+        }
+    ).encode()
+
+
+def latency(server: Running, body: bytes, *, seconds: float, at_least: int = 20) -> list[float]:
+    """Milliseconds of requests one after the other, over one connection that is kept alive."""
+    head = (
+        f"POST {server.path} HTTP/1.1\r\nHost: 127.0.0.1\r\nContent-Type: application/json\r\n"
+        f"Content-Length: {len(body)}\r\n\r\n"
+    ).encode()
+    taken = []
+    with socket.create_connection(("127.0.0.1", server.port)) as connection:
+        connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+        end = time.perf_counter() + seconds
+        while time.perf_counter() < end or len(taken) < at_least:
+            start = time.perf_counter()
+            connection.sendall(head + body)
+            _read_response(connection)
+            taken.append(1000 * (time.perf_counter() - start))
+    return taken
+
+
+def _read_response(connection: socket.socket) -> None:
+    data = b""
+    while b"\r\n\r\n" not in data:
+        data += connection.recv(65536)
+    head, _, rest = data.partition(b"\r\n\r\n")
+    if b" 200 " not in head.split(b"\r\n", 1)[0]:
+        raise SystemExit(f"expected status 200, got:\n{data.decode(errors='replace')}")
+    length = re.search(rb"content-length: (\d+)", head, re.IGNORECASE)
+    if length is None:
+        raise SystemExit("expected a response with Content-Length")
+    missing = int(length[1]) - len(rest)
+    while missing > 0:
+        missing -= len(connection.recv(65536))
+
+
+def throughput(server: Running, body: bytes, *, clients: int, seconds: int, folder: Path) -> float:
+    """Requests a second with several connections, by wrk."""
+    script = folder / "request.lua"
+    content = body.decode().replace("]]", "] ]")  # a Lua long text ends with two brackets
+    script.write_text(
+        f'wrk.method = "POST"\nwrk.headers["Content-Type"] = "application/json"\n'
+        f"wrk.body = [[{content}]]\n",
+        encoding="utf-8",
+    )
+    command = ["taskset", "-c", CLIENT_CORE, "wrk", "-t1", f"-c{clients}", f"-d{seconds}s"]
+    url = f"http://127.0.0.1:{server.port}{server.path}"
+    done = subprocess.run(
+        [*command, "--timeout", "30s", "-s", str(script), url],
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    if "Non-2xx" in done.stdout:
+        raise SystemExit(f"some requests failed:\n{done.stdout}")
+    found = re.search(r"Requests/sec:\s+([\d.]+)", done.stdout)
+    if found is None:
+        raise SystemExit(f"wrk said nothing of requests:\n{done.stdout}")
+    return float(found[1])
+
+
+def percentile(values: list[float], share: float) -> float:
+    return float(np.percentile(values, share))

@@ -1,0 +1,90 @@
+"""Compile fitted scikit-learn pipelines to ONNX graphs in float64.
+
+One module a family of estimators; importing this package registers them all.
+"""
+
+from pyfunc_packaging.compile import (
+    adaboost,
+    bagging,
+    baselines,
+    composition,
+    decomposition,
+    discretizing,
+    encoding,
+    features,
+    forests,
+    function_transformer,
+    gradient_boosting,
+    hist_gradient_boosting,
+    imputing,
+    isotonic,
+    kernels,
+    lightgbm,
+    linear,
+    linear_classifiers,
+    multioutput,
+    naive_bayes,
+    neighbors,
+    neural,
+    normalizing,
+    polynomials,
+    power,
+    quantiles,
+    scaling,
+    searches,
+    selection,
+    splines,
+    svm,
+    voting,
+    xgboost,
+)
+from pyfunc_packaging.compile.graph import build_graph
+from pyfunc_packaging.compile.registry import Context, register_compiler, registered
+from pyfunc_packaging.compile.table import Block, Table
+from pyfunc_packaging.errors import NotCompilable
+
+__all__ = [
+    "Block",
+    "Context",
+    "NotCompilable",
+    "Table",
+    "build_graph",
+    "register_compiler",
+    "registered",
+]
+
+_ = (
+    adaboost,
+    bagging,
+    baselines,
+    composition,
+    decomposition,
+    discretizing,
+    encoding,
+    features,
+    forests,
+    function_transformer,
+    gradient_boosting,
+    hist_gradient_boosting,
+    imputing,
+    isotonic,
+    kernels,
+    lightgbm,
+    linear,
+    linear_classifiers,
+    multioutput,
+    naive_bayes,
+    neighbors,
+    neural,
+    normalizing,
+    polynomials,
+    power,
+    quantiles,
+    scaling,
+    searches,
+    selection,
+    splines,
+    svm,
+    voting,
+    xgboost,
+)

@@ -1,0 +1,123 @@
+"""From a fitted estimator on named columns to one ONNX graph."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+import onnx
+import spox.opset.ai.onnx.v21 as op
+from spox import Tensor, Var, argument, build
+
+from pyfunc_packaging.compile.registry import MAX_BYTES, Context
+from pyfunc_packaging.compile.table import Block, Kind, Table
+from pyfunc_packaging.compile.trees import fill
+from pyfunc_packaging.errors import NotCompilable
+from pyfunc_packaging.schema import Column
+from pyfunc_packaging.session import REFUSED, input_dtype
+
+
+def build_graph(
+    model: Any,
+    columns: Sequence[Column],
+    *,
+    method: str = "predict",
+    output: str = "prediction",
+    flat: bool | None = None,
+) -> bytes:
+    """Compile a fitted estimator to an ONNX model, which nothing has proven yet.
+
+    Parameters
+    ----------
+    model : estimator
+        Fitted, on a DataFrame with these columns.
+    columns : sequence of Column
+        The graph's inputs, each of shape (n, 1), in the order of the DataFrame.
+    method : str
+        What to compile: ``"predict"`` or ``"predict_proba"``.
+    output : str
+        Name of the output, of shape (n,) or (n, k).
+    flat : bool, optional
+        Whether one value a row has shape (n,) and not (n, 1). By default as the method does it
+        of a model that was fitted on a target of shape (n,).
+
+    Returns
+    -------
+    bytes
+        The ONNX model; operators of the domains ``ai.onnx`` and ``ai.onnx.ml`` alone.
+
+    Raises
+    ------
+    NotCompilable
+        Naming the step that cannot be compiled and the reason.
+
+    Examples
+    --------
+    >>> import pandas as pd
+    >>> from sklearn.linear_model import LinearRegression
+    >>> X = pd.DataFrame({"rooms": [2.0, 3.0, 5.0]})
+    >>> model = LinearRegression().fit(X, [20.0, 30.0, 50.0])
+    >>> graph = build_graph(model, [Column("rooms", "double")])
+    >>> from pyfunc_packaging.session import OnnxSession
+    >>> session = OnnxSession(graph, [Column("rooms", "double")])
+    >>> session.run({"rooms": np.array([4.0])})["prediction"].round(6)
+    array([40.])
+    """
+    inputs = {column.name: _input(column) for column in columns}
+    table = Table(
+        tuple(_block(column, inputs[column.name]) for column in columns),
+        tuple(column.name for column in columns),
+    )
+    context = Context()
+    result = context.compile(model, table, method=method)
+    if flat is None:
+        flat = method in ("predict", "decision_function")
+    outputs = {output: _tensor(result, flat=flat)}
+    if context.refusals:
+        refused = context.refusals[0]
+        for condition in context.refusals[1:]:
+            refused = op.or_(refused, condition)
+        outputs[REFUSED] = refused
+    proto = build(inputs, outputs, drop_unused_inputs=True)
+    fill(proto, context.large)
+    proto.producer_name = "mlserver-pyfunc"
+    if proto.ByteSize() > MAX_BYTES:
+        raise NotCompilable(
+            "",
+            f"the graph would have {proto.ByteSize() / 2**20:,.0f} MiB, expected at most"
+            f" {MAX_BYTES // 2**20} MiB; train fewer or smaller trees",
+        )
+    onnx.checker.check_model(proto)
+    content: bytes = proto.SerializeToString(deterministic=True)
+    return content
+
+
+def _input(column: Column) -> Var:
+    if column.type in ("binary", "datetime"):
+        raise NotCompilable("", f"column {column.name!r} is {column.type}, which no graph takes")
+    return argument(Tensor(input_dtype(column), ("n", 1)))
+
+
+def _block(column: Column, var: Var) -> Block:
+    dtype = input_dtype(column)
+    if dtype is np.float64:
+        return Block(var, 1, "float", nan=column.nullable, inf=not column.finite, origin=column)
+    if dtype is np.str_:
+        return Block(var, 1, "text", nan=column.nullable, inf=False, origin=column)
+    kind: Kind = "int" if dtype is np.int64 else "bool"
+    return Block(var, 1, kind, nan=False, inf=False, origin=column)
+
+
+def _tensor(table: Table, *, flat: bool) -> Var:
+    """The result as scikit-learn shapes it: one value a row, or a matrix."""
+    if len({block.kind for block in table.blocks}) == 1:
+        parts = [block.var for block in table.blocks]
+        var = parts[0] if len(parts) == 1 else op.concat(parts, axis=1)
+    elif table.text:
+        raise NotCompilable("", "the result holds texts beside numbers, which no tensor can")
+    else:
+        var = table.x
+    if flat and table.width == 1:
+        return op.reshape(var, op.const(np.array([-1], dtype=np.int64)))
+    return var

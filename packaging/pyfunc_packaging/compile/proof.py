@@ -1,0 +1,272 @@
+"""Prove a graph equal to the pipeline that it was compiled from, or say where it is not."""
+
+from __future__ import annotations
+
+import time
+import warnings
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import pandas as pd
+import threadpoolctl
+
+from pyfunc_packaging.compile.adversarial import Case, make_cases
+from pyfunc_packaging.errors import NotCompilable, UnsuitableData
+from pyfunc_packaging.frame import from_frame, to_frame
+from pyfunc_packaging.schema import Schema
+from pyfunc_packaging.session import OnnxSession
+
+Array = npt.NDArray[Any]
+Values = Mapping[str, Array]
+
+#: Largest relative difference at which two float64 predictions are taken for equal.
+TOLERANCE = 1e-9
+#: What a difference is relative to at least, as a part of the usual prediction: a sum that
+#: happens to cancel out to nearly nothing is not known to nine digits by either engine.
+FLOOR = 1e-6
+#: Given rows that are compared.
+MAX_ROWS = 20_000
+BATCHES = (1, 2, 7)
+
+
+@dataclass(frozen=True)
+class Proof:
+    """How equal graph and reference were found.
+
+    Parameters
+    ----------
+    rows : int
+        Rows compared: given ones and adversarial ones.
+    refused : int
+        Adversarial cases that both engines refuse.
+    max_absolute, max_relative : float
+        Largest differences between the predictions.
+    seconds : mapping of str to mapping of str to float
+        Median time of a call with one row and with ``MAX_ROWS`` or all given rows, by engine.
+    """
+
+    rows: int
+    refused: int
+    max_absolute: float
+    max_relative: float
+    seconds: Mapping[str, Mapping[str, float]]
+
+
+class _Difference:
+    """The largest differences seen so far."""
+
+    def __init__(self, usual: float) -> None:
+        self.absolute = self.relative = 0.0
+        self._floor = FLOOR * usual
+
+    def add(self, expected: Array, found: Array, where: str) -> None:
+        if expected.shape != found.shape:
+            raise NotCompilable(
+                "", f"{where}: expected predictions of shape {expected.shape}, got {found.shape}"
+            )
+        if expected.dtype.kind not in "f":
+            wrong = expected.astype(object) != found.astype(object)
+            if wrong.any():
+                raise NotCompilable("", f"{where}: {int(wrong.sum())} prediction(s) differ")
+            return
+        expected, found = expected.astype(np.float64), found.astype(np.float64)
+        same = (expected == found) | (np.isnan(expected) & np.isnan(found))
+        with np.errstate(all="ignore"):
+            absolute = np.where(same, 0.0, np.abs(expected - found))
+            scale = np.maximum(np.abs(expected), self._floor)
+            relative = np.where(same, 0.0, absolute / scale)
+        bad = ~(relative <= TOLERANCE)
+        if bad.any():
+            worst = np.unravel_index(np.nanargmax(np.where(bad, absolute, -1.0)), bad.shape)
+            raise NotCompilable(
+                "",
+                f"{where}: {int(bad.sum())} of {bad.size} predictions differ by more than"
+                f" {TOLERANCE:g}; the pipeline predicts {expected[worst]!r}, the graph"
+                f" {found[worst]!r}",
+            )
+        self.absolute = max(self.absolute, float(absolute.max(initial=0.0)))
+        self.relative = max(self.relative, float(relative.max(initial=0.0)))
+
+
+def prove(
+    predict: Callable[[pd.DataFrame], Any],
+    graph: bytes,
+    schema: Schema,
+    rows: pd.DataFrame,
+    *,
+    output: str = "prediction",
+) -> Proof:
+    """Compare a graph with its reference on given and on adversarial rows.
+
+    Parameters
+    ----------
+    predict : callable
+        The reference: a DataFrame to an array.
+    graph : bytes
+        From :func:`pyfunc_packaging.compile.build_graph`.
+    schema : Schema
+    rows : pandas.DataFrame
+        Usual rows; at most `MAX_ROWS` of them are compared.
+    output : str
+        Name of the graph's output.
+
+    Returns
+    -------
+    Proof
+
+    Raises
+    ------
+    NotCompilable
+        Where the two differ, naming the rows, or where only one of them refuses.
+    """
+    with threadpoolctl.threadpool_limits(1):  # as both engines are served, and timed
+        return _prove(predict, graph, schema, rows, output)
+
+
+def _prove(
+    predict: Callable[[pd.DataFrame], Any],
+    graph: bytes,
+    schema: Schema,
+    rows: pd.DataFrame,
+    output: str,
+) -> Proof:
+    columns = schema.columns
+    session = OnnxSession(graph, columns)
+    given = from_frame(schema, _sample(rows))
+    count = len(next(iter(given.values())))
+
+    def reference(values: Values) -> Array:
+        with warnings.catch_warnings(), np.errstate(all="ignore"):
+            warnings.simplefilter("ignore")  # unusual rows may well warn
+            return np.asarray(predict(to_frame(columns, values)))
+
+    def compiled(values: Values) -> Array:
+        return np.asarray(session.run(values)[output])
+
+    begun = time.perf_counter()
+    expected = reference(given)
+    middle = time.perf_counter()
+    found = compiled(given)
+    first = {"pyfunc": middle - begun, "onnx": time.perf_counter() - middle}
+    usual = expected[np.isfinite(expected)] if expected.dtype.kind == "f" else np.ones(1)
+    difference = _Difference(float(np.median(np.abs(usual))) if usual.size else 1.0)
+    difference.add(expected, found, "the given rows")
+    for size in BATCHES:
+        for start in range(0, min(count, 3 * size), size):
+            part = {name: cells[start : start + size] for name, cells in given.items()}
+            found = compiled(part)
+            difference.add(expected[start : start + size], found, f"batches of {size}")
+    tried, refused = count, 0
+    groups: dict[Any, list[tuple[Case, Array]]] = {}
+    for case in make_cases(columns, given, graph):
+        tried += _length(case)
+        try:
+            found = compiled(case.values)
+        except UnsuitableData:
+            refused += _compare_rows(reference, compiled, difference, case)
+            continue
+        kinds = tuple((type(cells), cells.dtype.str) for cells in case.values.values())
+        groups.setdefault(kinds, []).append((case, found))
+    for group in groups.values():
+        refused += _compare(reference, compiled, difference, group)
+    seconds = {
+        "one row": _time(reference, compiled, given, 1, {}),
+        f"{count:,} rows": _time(reference, compiled, given, count, first),
+    }
+    return Proof(tried, refused, difference.absolute, difference.relative, seconds)
+
+
+def _sample(rows: pd.DataFrame) -> pd.DataFrame:
+    if len(rows) <= MAX_ROWS:
+        return rows
+    return rows.iloc[np.linspace(0, len(rows) - 1, MAX_ROWS).astype(int)]
+
+
+def _length(case: Case) -> int:
+    return len(next(iter(case.values.values())))
+
+
+def _compare(
+    reference: Callable[[Values], Array],
+    compiled: Callable[[Values], Array],
+    difference: _Difference,
+    group: Sequence[tuple[Case, Array]],
+) -> int:
+    """Compare cases that the graph predicts, all at once: a call of the reference is slow."""
+    cases = [case for case, _ in group]
+    values = {
+        name: np.ma.concatenate(  # type: ignore[no-untyped-call]  # not typed by numpy
+            [case.values[name] for case in cases]
+        )
+        if isinstance(cells, np.ma.MaskedArray)
+        else np.concatenate([case.values[name] for case in cases])
+        for name, cells in cases[0].values.items()
+    }
+    try:
+        expected = reference(values)
+    except Exception:  # noqa: BLE001 - whatever the reference raises, it refuses some of the rows
+        return sum(_compare_rows(reference, compiled, difference, case) for case in cases)
+    ends = np.cumsum([_length(case) for case in cases])
+    for end, (case, found) in zip(ends, group, strict=True):
+        part = expected[end - _length(case) : end]
+        difference.add(part, found, f"rows with {case.name}")
+    return 0
+
+
+def _compare_rows(
+    reference: Callable[[Values], Array],
+    compiled: Callable[[Values], Array],
+    difference: _Difference,
+    case: Case,
+) -> bool:
+    """Compare a case, row by row if need be: an engine refuses all rows for the sake of one."""
+    where, values = f"rows with {case.name}", case.values
+    try:
+        difference.add(reference(values), compiled(values), where)
+    except NotCompilable:
+        raise
+    except Exception:  # noqa: BLE001, S110 - as above
+        pass
+    else:
+        return False
+    refused = False
+    for row in range(len(next(iter(values.values())))):
+        one = {name: cells[row : row + 1] for name, cells in values.items()}
+        try:
+            expected = reference(one)
+        except Exception:  # noqa: BLE001 - as above
+            expected = None
+        try:
+            found = compiled(one)
+        except UnsuitableData:
+            found = None
+        if expected is not None and found is not None:
+            difference.add(expected, found, where)
+        elif expected is not None or found is not None:
+            who = ("pipeline", "graph") if found is None else ("graph", "pipeline")
+            raise NotCompilable("", f"{where}: the {who[0]} predicts, the {who[1]} refuses")
+        else:
+            refused = True
+    return refused
+
+
+def _time(
+    reference: Callable[[Values], Array],
+    compiled: Callable[[Values], Array],
+    given: Values,
+    count: int,
+    first: Mapping[str, float],
+) -> dict[str, float]:
+    part = {name: cells[:count] for name, cells in given.items()}
+    result = {}
+    for name, function in (("pyfunc", reference), ("onnx", compiled)):
+        taken = [first[name]] if name in first else []
+        while len(taken) < (5 if count > 1 else 20) and sum(taken) < 1.0:
+            start = time.perf_counter()
+            function(part)
+            taken.append(time.perf_counter() - start)
+        result[name] = float(np.median(taken))
+    return result

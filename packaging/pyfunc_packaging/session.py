@@ -1,0 +1,170 @@
+"""A compiled pipeline in ONNX Runtime: decoded columns in, predictions out.
+
+Needs numpy and onnxruntime only: no pandas, no scikit-learn, nothing that is unpickled.
+"""
+
+from __future__ import annotations
+
+import functools
+import re
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from pyfunc_packaging.errors import MalformedBundle, UnsuitableData, ValuesRefused
+from pyfunc_packaging.schema import MAX_EXACT, Column
+
+Array = npt.NDArray[Any]
+
+#: Stands for a missing text inside a graph, whose strings have no null: a noncharacter, which
+#: Unicode (section 23.7) keeps free for use within a program.
+MISSING_TEXT = "\ufdd0"
+
+#: Name of the graph's bool output that says whether the reference would have raised an error.
+REFUSED = "refused"
+
+#: Optimisations of ONNX Runtime that change results: this one takes float64 constants for 1 or 0
+#: that are so in float32 only, and leaves out ``x * 1.00000001`` (seen in 1.32).
+INEXACT_OPTIMIZERS = ["NoopElimination"]
+
+#: dtypes that hold every number of their MLflow type.
+_WIDE = frozenset({"float64", "int64", "bool"})
+
+
+class OnnxSession:
+    """A compiled pipeline, loaded.
+
+    Parameters
+    ----------
+    model : bytes or pathlib.Path
+        The ONNX model.
+    columns : sequence of Column
+        The signature's columns, which are the graph's inputs.
+    threads : int
+        Threads of ONNX Runtime; one by default, since replicas are what scales.
+    """
+
+    def __init__(self, model: bytes | Path, columns: Sequence[Column], *, threads: int = 1) -> None:
+        import onnxruntime
+
+        options = onnxruntime.SessionOptions()
+        options.intra_op_num_threads = threads
+        options.inter_op_num_threads = 1
+        options.execution_mode = onnxruntime.ExecutionMode.ORT_SEQUENTIAL
+        options.log_severity_level = 3  # errors; its warnings are about its own optimisations
+        source = model if isinstance(model, bytes) else str(model)
+        try:
+            self._session = onnxruntime.InferenceSession(
+                source,
+                options,
+                providers=["CPUExecutionProvider"],
+                disabled_optimizers=INEXACT_OPTIMIZERS,
+            )
+        except Exception as error:  # onnxruntime's errors share no base class
+            raise MalformedBundle(f"the compiled graph does not load: {error}") from error
+        used = {node.name for node in self._session.get_inputs()}
+        self._columns = [column for column in columns if column.name in used]
+        self._outputs = [node.name for node in self._session.get_outputs()]
+
+    def run(self, values: Mapping[str, Array]) -> dict[str, Array]:
+        """Predict decoded columns.
+
+        Parameters
+        ----------
+        values : mapping of str to ndarray of shape (n,)
+            As :mod:`pyfunc_packaging.frame` describes, n at least 1.
+
+        Returns
+        -------
+        dict of str to ndarray
+            The graph's outputs by name.
+
+        Raises
+        ------
+        ValuesRefused
+            If the reference would refuse these values.
+        UnsuitableData
+            If a value does not fit the dtype that its column had in training.
+        """
+        feeds = {column.name: to_input(column, values[column.name]) for column in self._columns}
+        results = dict(zip(self._outputs, self._session.run(None, feeds), strict=True))
+        if REFUSED in results and results.pop(REFUSED):
+            raise ValuesRefused(
+                "the model refuses these values: one is infinite, too large, missing or unknown to"
+                " it, or becomes so on the way through the pipeline"
+            )
+        return results
+
+
+def input_dtype(column: Column) -> Any:
+    """Dtype of a column's input tensor in the graph."""
+    if column.type in ("double", "float"):
+        return np.float64
+    if column.type in ("integer", "long"):
+        return np.float64 if column.nullable else np.int64
+    if column.type == "boolean":
+        return np.float64 if column.nullable else np.bool_
+    return np.str_
+
+
+def to_input(column: Column, values: Array) -> Array:
+    """One decoded column as the graph takes it, of shape (n, 1)."""
+    dtype = input_dtype(column)
+    if dtype is np.str_:
+        return _texts(column, values.tolist())
+    if column.dtype is not None and column.dtype not in _WIDE:
+        _check_range(column, values)
+    if isinstance(values, np.ma.MaskedArray):
+        values = _unmasked(column, values)
+    return values.astype(dtype, copy=False).reshape(-1, 1)
+
+
+def _texts(column: Column, cells: list[Any]) -> Array:
+    if MISSING_TEXT in cells:
+        raise UnsuitableData(
+            f"column {column.name!r}: holds the text U+FDD0, which Unicode reserves and which"
+            f" stands for a missing value here; send null for one"
+        )
+    if None in cells:
+        cells = [MISSING_TEXT if cell is None else cell for cell in cells]
+    return np.array(cells, dtype=object).reshape(-1, 1)
+
+
+def _unmasked(column: Column, values: np.ma.MaskedArray[Any, Any]) -> Array:
+    """Integers or booleans with gaps as floats with NaN."""
+    missing = np.ma.getmaskarray(values)
+    data = np.ma.getdata(values)
+    if data.dtype.kind in "iu" and (np.abs(data[~missing]) > MAX_EXACT).any():
+        raise UnsuitableData(
+            f"column {column.name!r}: an integer beyond 2**53 next to missing values cannot be"
+            f" held exactly; send the rows with missing values in a request of their own"
+        )
+    return np.where(missing, np.nan, data.astype(np.float64))
+
+
+def _check_range(column: Column, values: Array) -> None:
+    """MLflow's types are wider than some of pandas, in which such a number could not stand."""
+    limits = _limits(column.dtype) if column.dtype else None
+    if limits is None or not len(values):
+        return
+    numbers = np.ma.getdata(values)
+    if numbers.dtype.kind == "f":
+        numbers = numbers[np.isfinite(numbers)]
+    if len(numbers) and not (limits[0] <= numbers.min() and numbers.max() <= limits[1]):
+        raise UnsuitableData(
+            f"column {column.name!r}: a number is too large for {column.dtype}, which the column"
+            f" had in training"
+        )
+
+
+@functools.lru_cache(maxsize=256)
+def _limits(dtype: str) -> tuple[float, float] | None:
+    """Smallest and largest number of a narrow pandas dtype, such as ``int8`` or ``UInt16``."""
+    match = re.match(r"(u?int|float)(8|16|32)\b", dtype.lower())
+    if match is None:
+        return None
+    info = (np.finfo if match[1] == "float" else np.iinfo)(match[0])
+    return float(info.min), float(info.max)

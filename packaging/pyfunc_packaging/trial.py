@@ -1,0 +1,150 @@
+"""Try a model on its rows: what goes in, what comes out, and whether it can be served at all."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import replace
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import pandas as pd
+from sklearn.exceptions import NotFittedError
+
+from pyfunc_packaging.errors import UnsuitableData, UnsuitableModel
+from pyfunc_packaging.frame import from_frame, to_frame
+from pyfunc_packaging.infer import infer_columns, infer_outputs, probe
+from pyfunc_packaging.schema import Schema
+
+#: Rows that the model is tried on before it is packaged.
+_TRIAL_ROWS = 1000
+
+
+def make_schema(model: Any, rows: pd.DataFrame, y: Any, output_name: str | None) -> Schema:
+    """Observe what a fitted model takes and returns.
+
+    Parameters
+    ----------
+    model : estimator
+        Fitted, with ``predict``.
+    rows : pandas.DataFrame of shape (n, m)
+        Raw rows.
+    y : Series, DataFrame or array of n values, or None
+        The target, for the name of the output.
+    output_name : str, optional
+        Name of the output, instead.
+
+    Returns
+    -------
+    Schema
+
+    Raises
+    ------
+    UnsuitableModel
+        If the model is not fitted, fails on the rows, or predicts at random.
+    UnsuitableData
+        If the rows are not what a model can be served with.
+
+    Examples
+    --------
+    >>> from sklearn.linear_model import LinearRegression
+    >>> X = pd.DataFrame({"rooms": [2.0, 3.0, 5.0]})
+    >>> make_schema(LinearRegression().fit(X, [2.0, 3.0, 5.0]), X, None, None).inputs[0].nullable
+    False
+    """
+    columns = infer_columns(rows)
+    names = _output_names(rows, y, output_name)
+    _check_model(model, rows, names)
+    trial = rows.head(_TRIAL_ROWS)
+    returned = _try(model, trial)
+    if hasattr(returned, "columns") and output_name is None:
+        names = [str(column) for column in returned.columns]
+    predictions = np.asarray(returned)
+    outputs = infer_outputs(predictions, len(trial), names)
+    columns = probe(columns, trial, model.predict)
+    columns = tuple(
+        replace(column, nullable=column.nullable or bool(rows[column.name].isna().any()))
+        for column in columns
+    )
+    schema = Schema(inputs=columns, outputs=outputs)
+    _check_round_trip(model, schema, trial, predictions)
+    return schema
+
+
+def _output_names(rows: pd.DataFrame, y: Any, output_name: str | None) -> list[str]:
+    if y is not None and len(y) != len(rows):
+        raise UnsuitableData(f"y should have one value a row of X: {len(rows)}, found {len(y)}")
+    if output_name is not None:
+        names = [output_name]
+    elif isinstance(y, pd.DataFrame):
+        names = [str(column) for column in y.columns]
+    else:
+        name = getattr(y, "name", None)
+        names = ["prediction" if name is None else str(name)]
+    target = [column for column in names if y is not None and column in rows.columns]
+    if target:
+        raise UnsuitableData(
+            f"X still holds the target column {target[0]!r}; leave it out, as it is not known when"
+            f" predictions are made: X.drop(columns=[{target[0]!r}]). If it is another thing of"
+            f" the same name, pass output_name="
+        )
+    return names
+
+
+def _check_model(model: Any, rows: pd.DataFrame, names: Sequence[str]) -> None:
+    if not callable(getattr(model, "predict", None)) or isinstance(model, type):
+        raise UnsuitableModel(
+            f"model should be a fitted scikit-learn estimator with predict(), found"
+            f" {model if isinstance(model, type) else type(model).__name__}"
+        )
+    fitted = getattr(model, "feature_names_in_", None)
+    if fitted is None:
+        return
+    extra = [column for column in rows.columns if column not in set(fitted)]
+    if extra:
+        raise UnsuitableData(
+            f"X has the column(s) {', '.join(map(repr, extra))} that the model was not fitted on"
+            f" (is the target among them?); pass the rows that fit() was given"
+        )
+
+
+def _try(model: Any, rows: pd.DataFrame) -> Any:
+    try:
+        return model.predict(rows)
+    except NotFittedError as error:
+        raise UnsuitableModel(
+            f"the {type(model).__name__} is not fitted; call fit(X, y) first"
+        ) from error
+    except Exception as error:  # whatever the user's model raises, it is about these rows
+        raise UnsuitableModel(
+            f"the model fails on the first {len(rows)} rows of X: {type(error).__name__}: {error}."
+            f" Pass raw rows, as fit() was given"
+        ) from error
+
+
+def _check_round_trip(
+    model: Any, schema: Schema, rows: pd.DataFrame, expected: npt.NDArray[Any]
+) -> None:
+    """Rows that went through the wire's types must still give the same predictions."""
+    if not _equal(np.asarray(_try(model, rows)), expected):
+        raise UnsuitableModel(
+            "the model does not predict the same for the same rows twice; give it a fixed"
+            " random_state, or leave out what is random when it predicts"
+        )
+    carried = to_frame(schema.columns, from_frame(schema, rows))
+    advice = (
+        "the model depends on something in X that no request can carry, such as the index,"
+        " attributes, or Python objects in a column; compute it from columns"
+    )
+    try:
+        again = np.asarray(model.predict(carried))
+    except Exception as error:  # whatever the user's model raises, it raises for lack of that
+        raise UnsuitableData(f"{advice} ({type(error).__name__}: {error})") from error
+    if not _equal(again, expected):
+        raise UnsuitableData(advice)
+
+
+def _equal(one: npt.NDArray[Any], other: npt.NDArray[Any]) -> bool:
+    if one.shape == other.shape and one.dtype.kind == other.dtype.kind == "f":
+        return bool(np.allclose(one, other, rtol=1e-6, atol=0.0, equal_nan=True))
+    return bool(np.array_equal(one, other))
