@@ -36,7 +36,7 @@ check: install  ## format, lint, types, unit tests and doctests: under a minute
 
 test: check  ## check, then everything that compiles, serves, installs or runs end to end
 	$(PYTEST) --numprocesses 2 --dist worksteal tests/compile
-	$(PYTEST) tests/serving tests/e2e tests/install
+	$(PYTEST) --numprocesses 2 --dist loadfile tests/serving tests/e2e tests/install
 
 # mlserver-mlflow has an environment of its own, as it has in the images of its users
 .venv-stock/.installed: constraints/stock.txt | install

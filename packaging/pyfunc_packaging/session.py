@@ -15,7 +15,7 @@ import numpy as np
 import numpy.typing as npt
 
 from pyfunc_packaging.errors import MalformedBundle, UnsuitableData, ValuesRefused
-from pyfunc_packaging.schema import MAX_EXACT, Column
+from pyfunc_packaging.schema import MAX_EXACT, NUMPY_TYPES, Column
 
 Array = npt.NDArray[Any]
 
@@ -23,7 +23,7 @@ Array = npt.NDArray[Any]
 #: Unicode (section 23.7) keeps free for use within a program.
 MISSING_TEXT = "\ufdd0"
 
-#: Name of the graph's bool output that says whether the reference would have raised an error.
+#: Name of the graph's bool output; where an element is true, the reference would have raised.
 REFUSED = "refused"
 
 #: Optimisations of ONNX Runtime that change results: this one takes float64 constants for 1 or 0
@@ -66,7 +66,9 @@ class OnnxSession:
         except Exception as error:  # onnxruntime's errors share no base class
             raise MalformedBundle(f"the compiled graph does not load: {error}") from error
         used = {node.name for node in self._session.get_inputs()}
-        self._columns = [column for column in columns if column.name in used]
+        self._columns = [
+            (column.name, column, _as_it_is(column)) for column in columns if column.name in used
+        ]
         self._outputs = [node.name for node in self._session.get_outputs()]
 
     def run(self, values: Mapping[str, Array]) -> dict[str, Array]:
@@ -89,9 +91,15 @@ class OnnxSession:
         UnsuitableData
             If a value does not fit the dtype that its column had in training.
         """
-        feeds = {column.name: to_input(column, values[column.name]) for column in self._columns}
+        feeds = {}
+        for name, column, dtype in self._columns:
+            cells = values[name]
+            if cells.dtype is dtype and type(cells) is np.ndarray:
+                feeds[name] = cells.reshape(-1, 1)
+            else:
+                feeds[name] = to_input(column, cells)
         results = dict(zip(self._outputs, self._session.run(None, feeds), strict=True))
-        if REFUSED in results and results.pop(REFUSED):
+        if REFUSED in results and results.pop(REFUSED).any():
             raise ValuesRefused(
                 "the model refuses these values: one is infinite, too large, missing or unknown to"
                 " it, or becomes so on the way through the pipeline"
@@ -108,6 +116,14 @@ def input_dtype(column: Column) -> Any:
     if column.type == "boolean":
         return np.float64 if column.nullable else np.bool_
     return np.str_
+
+
+def _as_it_is(column: Column) -> np.dtype[Any] | None:
+    """The dtype in which cells need no conversion and no check; None where all are looked at."""
+    dtype = input_dtype(column)
+    if dtype not in (np.float64, np.int64) or (column.dtype and column.dtype not in _WIDE):
+        return None
+    return np.dtype(dtype) if NUMPY_TYPES[column.type] == np.dtype(dtype).name else None
 
 
 def to_input(column: Column, values: Array) -> Array:

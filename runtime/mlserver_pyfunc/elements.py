@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from typing import Any
 
@@ -83,8 +84,8 @@ def read_elements(
     >>> read_elements("x", "INT64", [1, None], "float64", nullable=True, finite=False)
     array([ 1., nan])
     """
-    if datatype == _PLAIN.get(target):
-        plain = _read_plain(elements, target, nullable, finite)
+    if datatype == _PLAIN.get(target) and type(elements) is list:
+        plain = read_plain(elements, target, nullable=nullable, finite=finite)
         if plain is not None:
             return plain
     dtype = NUMBERS.get(datatype)
@@ -108,26 +109,48 @@ def read_elements(
     return np.ma.MaskedArray(result, mask=missing)
 
 
-def _read_plain(
-    elements: list[Any] | Array, target: str, nullable: bool, finite: bool
-) -> Array | None:
-    """The usual case at once; None for whatever needs a closer look, or a message."""
-    if type(elements) is not list:
-        return None
+def read_plain(elements: list[Any], target: str, *, nullable: bool, finite: bool) -> Array | None:
+    """Elements that need no conversion; None for whatever needs a closer look, or a message.
+
+    Parameters
+    ----------
+    elements : list
+        Of the datatype that belongs to `target`.
+    target : str
+        ``"float64"`` or ``"int64"``.
+    nullable, finite : bool
+        As for :func:`read_elements`.
+
+    Returns
+    -------
+    ndarray of shape (len(elements),) or None
+
+    Examples
+    --------
+    >>> read_plain([1.5, None], "float64", nullable=True, finite=False)
+    array([1.5, nan])
+    >>> read_plain([1, 2], "float64", nullable=True, finite=False) is None
+    True
+    """
     kinds = set(map(type, elements))
     if target == "int64":
-        if kinds != {int}:
+        if kinds != _INT:
             return None
         try:
             return np.array(elements, dtype=np.int64)
         except OverflowError:
             return None
-    if not kinds <= ({float, type(None)} if nullable else {float}):
+    if kinds != _FLOAT and not (nullable and kinds <= _FLOAT_OR_NULL):
         return None
     values = np.array(elements, dtype=np.float64)  # None becomes NaN
+    if len(elements) == 1 and kinds == _FLOAT:  # a number is told from NaN and infinity sooner
+        return values if math.isfinite(elements[0]) or (nullable and not finite) else None
     if nullable:
         return None if finite and np.isinf(values).any() else values
     return values if np.isfinite(values).all() else None
+
+
+_INT, _FLOAT, _FLOAT_OR_NULL = {int}, {float}, {float, type(None)}
 
 
 def _find_missing(

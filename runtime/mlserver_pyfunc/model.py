@@ -37,6 +37,9 @@ from pyfunc_packaging.schema import Column, Tensor
 #: longer goes to a thread, which costs a request some tens of microseconds.
 _PROMPT = 2e-3
 
+#: MLServer's own names, looked up once.
+_DATATYPES = {datatype.value: datatype for datatype in MLServerDatatype}
+
 
 class PyFuncRuntime(MLModel):  # type: ignore[misc]  # MLServer is not typed
     """Serves one bundle, or one MLflow PyFunc model with a signature.
@@ -103,16 +106,19 @@ class PyFuncRuntime(MLModel):  # type: ignore[misc]  # MLServer is not typed
             if isinstance(error, ModelFailure):
                 logger.error("model %s failed: %s", self.name, error, exc_info=error)
             raise to_mlserver_error(error) from error
-        return InferenceResponse(
+        # what we made ourselves needs no validation, which would look at every value
+        return InferenceResponse.model_construct(
             id=payload.id,
             model_name=self.name,
             model_version=self.version,
+            parameters=None,
             outputs=[
-                ResponseOutput(
+                ResponseOutput.model_construct(
                     name=output.name,
                     shape=output.shape,
-                    datatype=MLServerDatatype(output.datatype),
-                    data=TensorData(root=output.data),
+                    datatype=_DATATYPES[output.datatype],
+                    parameters=None,
+                    data=TensorData.model_construct(root=output.data),
                 )
                 for output in outputs
             ],

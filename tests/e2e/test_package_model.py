@@ -53,8 +53,11 @@ def unchecked(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("pyfunc_packaging.package.check_in_subprocess", lambda path: None)
 
 
-def test_bundle_holds_what_the_design_says(california: Any) -> None:
-    bundle = california[2]
+def test_bundle_holds_what_the_design_says(
+    numbers: pd.DataFrame, target: pd.Series, tmp_path: Path
+) -> None:
+    model = LinearRegression().fit(numbers, target)
+    bundle = package_model(model, numbers, y=target, path=tmp_path / "bundle", name="m")
     files = {
         str(file.relative_to(bundle.path)) for file in bundle.path.rglob("*") if file.is_file()
     }
@@ -63,6 +66,7 @@ def test_bundle_holds_what_the_design_says(california: Any) -> None:
         "conda.yaml",
         "data/golden.json",
         "data/manifest.json",
+        "data/model.onnx",
         "data/model.skops",
         "data/profile.json",
         "input_example.json",

@@ -152,10 +152,14 @@ def position_of(block: Block, categories: Sequence[Any], context: Context) -> Va
     if block.kind == "text":
         if not all(isinstance(category, str) for category in categories):
             raise context.error("expected categories of text, found others")
+        texts, missing = block.var, count + 1
+        if texts in context.fills:  # the encoder finds the replacement by itself
+            texts, fill = context.fills[texts]
+            missing = list(categories).index(fill) if fill in categories else count
         return ml.label_encoder(
-            block.var,
+            texts,
             keys_strings=[*categories, MISSING_TEXT],
-            values_int64s=[*range(count), count + 1],
+            values_int64s=[*range(count), missing],
             default_int64=count,
         )
     if any(isinstance(category, str) for category in categories):

@@ -10,7 +10,7 @@ import onnx
 import spox.opset.ai.onnx.v21 as op
 from spox import Tensor, Var, argument, build
 
-from pyfunc_packaging.compile.registry import MAX_BYTES, Context
+from pyfunc_packaging.compile.registry import MAX_BYTES, Context, any_of
 from pyfunc_packaging.compile.table import Block, Kind, Table
 from pyfunc_packaging.compile.trees import fill
 from pyfunc_packaging.errors import NotCompilable
@@ -75,10 +75,7 @@ def build_graph(
         flat = method in ("predict", "decision_function")
     outputs = {output: _tensor(result, flat=flat)}
     if context.refusals:
-        refused = context.refusals[0]
-        for condition in context.refusals[1:]:
-            refused = op.or_(refused, condition)
-        outputs[REFUSED] = refused
+        outputs[REFUSED] = _together(context.refusals)
     proto = build(inputs, outputs, drop_unused_inputs=True)
     fill(proto, context.large)
     proto.producer_name = "mlserver-pyfunc"
@@ -91,6 +88,17 @@ def build_graph(
     onnx.checker.check_model(proto)
     content: bytes = proto.SerializeToString(deterministic=True)
     return content
+
+
+def _together(conditions: Sequence[Var]) -> Var:
+    """A single condition as it is, since whoever reads it is faster; several as one bool."""
+    first, *others = conditions
+    if not others:
+        return first
+    together = any_of(first)
+    for condition in others:
+        together = op.or_(together, any_of(condition))
+    return together
 
 
 def _input(column: Column) -> Var:

@@ -80,7 +80,10 @@ def _filled(block: Block, values: list[Any], context: Context) -> Block:
         if not block.nan:
             return block
         fill = op.const(np.array(values, dtype=np.str_))
-        return Block(op.where(is_missing(block), fill, block.var), block.width, "text", nan=False)
+        filled = op.where(is_missing(block), fill, block.var)
+        if block.width == 1:
+            context.fills[filled] = block.var, values[0]
+        return Block(filled, block.width, "text", nan=False)
     if not all(isinstance(value, int | float | np.number) for value in values):
         raise context.error("fills a column of numbers with something that is no number")
     if not block.nan:

@@ -78,12 +78,15 @@ class Context:
     Attributes
     ----------
     refusals : list of Var
-        Conditions, one bool each, under which the reference raises an error.
+        Conditions under any of which, for any element, the reference raises an error.
+    fills : dict of Var to tuple of Var and str
+        Texts in which missing ones were replaced: the texts before, and the replacement.
     large : list of mapping of str to ndarray
         Attributes that `pyfunc_packaging.compile.trees.fill` puts into the finished graph.
     """
 
     refusals: list[Var] = field(default_factory=list)
+    fills: dict[Var, tuple[Var, str]] = field(default_factory=dict)
     large: list[Mapping[str, npt.NDArray[Any]]] = field(default_factory=list)
     _bytes: int = 0
     _path: list[str] = field(default_factory=list)
@@ -161,19 +164,17 @@ class Context:
 
         For inputs on which the reference raises an error; the graph would otherwise answer.
         """
-        self.refusals.append(any_of(condition))
+        self.refusals.append(condition)
 
     def refuse_missing(self, table: Table) -> None:
         """Refuse missing values, as scikit-learn's validation does."""
-        blocks = tuple(block for block in table.blocks if block.nan and block.kind == "float")
-        if blocks:
-            self.refuse(op.isnan(Table(blocks).x))
+        if any(block.nan and block.kind == "float" for block in table.blocks):
+            self.refuse(op.isnan(_numbers(table).x))
 
     def refuse_infinite(self, table: Table) -> None:
         """Refuse infinite values, as scikit-learn's validation does."""
-        blocks = tuple(block for block in table.blocks if block.inf and block.kind == "float")
-        if blocks:
-            self.refuse(op.isinf(Table(blocks).x))
+        if any(block.inf and block.kind == "float" for block in table.blocks):
+            self.refuse(op.isinf(_numbers(table).x))
 
     def finite(self, table: Table, *, allow_missing: bool = False) -> Block:
         """The table as float64, refused where it is not finite: `check_array`'s default."""
@@ -182,6 +183,13 @@ class Context:
         self.refuse_infinite(table)
         floats = table.floats
         return Block(floats.var, floats.width, nan=allow_missing and floats.nan, inf=False)
+
+
+def _numbers(table: Table) -> Table:
+    """The columns of floats: the table itself where it can be, whose tensor is needed anyway."""
+    if all(block.kind == "float" for block in table.blocks):
+        return table
+    return Table(tuple(block for block in table.blocks if block.kind == "float"))
 
 
 def any_of(condition: Var) -> Var:
