@@ -37,9 +37,6 @@ from pyfunc_packaging.schema import Column, Tensor
 #: longer goes to a thread, which costs a request some tens of microseconds.
 _PROMPT = 2e-3
 
-#: MLServer's own names, looked up once.
-_DATATYPES = {datatype.value: datatype for datatype in MLServerDatatype}
-
 
 class PyFuncRuntime(MLModel):  # type: ignore[misc]  # MLServer is not typed
     """Serves one bundle, or one MLflow PyFunc model with a signature.
@@ -116,7 +113,7 @@ class PyFuncRuntime(MLModel):  # type: ignore[misc]  # MLServer is not typed
                 ResponseOutput.model_construct(
                     name=output.name,
                     shape=output.shape,
-                    datatype=_DATATYPES[output.datatype],
+                    datatype=output.datatype,
                     parameters=None,
                     data=TensorData.model_construct(root=output.data),
                 )
