@@ -2,40 +2,14 @@
 
 from __future__ import annotations
 
-import json
 import re
 import socket
 import subprocess
 import time
 from pathlib import Path
-from typing import Any
 
 import numpy as np
-import pandas as pd
 from servers import CLIENT_CORE, Running
-
-
-def make_request(rows: pd.DataFrame) -> bytes:
-    """A V2 request without any content-type hint, as curl would send it."""
-
-    def cells(column: pd.Series) -> list[Any]:
-        return [
-            None if missing else cell for cell, missing in zip(column, column.isna(), strict=True)
-        ]
-
-    return json.dumps(
-        {
-            "inputs": [
-                {
-                    "name": name,
-                    "shape": [len(rows)],
-                    "datatype": "FP64" if rows[name].dtype.kind == "f" else "BYTES",
-                    "data": cells(rows[name]),
-                }
-                for name in rows
-            ]
-        }
-    ).encode()
 
 
 def latency(server: Running, body: bytes, *, seconds: float, at_least: int = 20) -> list[float]:

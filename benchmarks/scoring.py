@@ -18,17 +18,17 @@ sys.path[:0] = [str(HERE), str(HERE.parent / "models" / "california_housing")]
 for _name in ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS"):
     os.environ[_name] = "1"
 
-import numpy as np  # noqa: E402 - after the number of threads is set
-from data import CATEGORICAL, NUMERIC, TARGET, load_housing  # noqa: E402
-from machine import describe_machine  # noqa: E402
-from sklearn.ensemble import RandomForestRegressor  # noqa: E402
-from train import FEATURES, make_pipeline  # noqa: E402
+import numpy as np
+from data import CATEGORICAL, NUMERIC, TARGET, load_housing
+from machine import describe_machine
+from sklearn.ensemble import RandomForestRegressor
+from train import FEATURES, make_pipeline
 
-from pyfunc_packaging import build_pipeline  # noqa: E402
-from pyfunc_packaging.compilation import compile_model  # noqa: E402
-from pyfunc_packaging.frame import from_frame  # noqa: E402
-from pyfunc_packaging.session import OnnxSession  # noqa: E402
-from pyfunc_packaging.trial import make_schema  # noqa: E402
+from pyfunc_packaging import build_pipeline
+from pyfunc_packaging.compilation import compile_model
+from pyfunc_packaging.frame import from_frame
+from pyfunc_packaging.session import OnnxSession
+from pyfunc_packaging.trial import make_schema
 
 
 def main() -> None:

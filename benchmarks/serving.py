@@ -19,16 +19,18 @@ HERE = Path(__file__).resolve().parent
 sys.path[:0] = [str(HERE), str(HERE.parent / "models" / "california_housing")]
 os.environ.setdefault("OMP_NUM_THREADS", "1")
 
-import mlflow.sklearn  # noqa: E402 - after the number of threads is set
-from data import CATEGORICAL, NUMERIC, TARGET, load_housing  # noqa: E402
-from load import latency, make_request, percentile, throughput  # noqa: E402
-from machine import describe_machine  # noqa: E402
-from plain import make_plain_pipeline  # noqa: E402
-from rich.console import Console  # noqa: E402
-from rich.table import Table  # noqa: E402
-from servers import CLIENT_CORE, Running, Server, make_servers, running  # noqa: E402
+import mlflow.sklearn
+from data import CATEGORICAL, NUMERIC, TARGET, load_housing
+from load import latency, percentile, throughput
+from machine import describe_machine
+from plain import make_plain_pipeline
+from rich.console import Console
+from rich.table import Table
+from servers import CLIENT_CORE, Running, Server, make_servers, running
 
-from pyfunc_packaging import package_model  # noqa: E402
+from pyfunc_packaging import Bundle, package_model
+from pyfunc_packaging.frame import from_frame
+from pyfunc_packaging.golden import make_request
 
 #: What is measured: the column's title, and whether less is better.
 MEASURES = {
@@ -73,7 +75,7 @@ def main() -> None:
             options.stock.absolute() / "bin" / "python", folder / "plain", bundle.path
         )
         complete = X.dropna()
-        bodies = make_request(complete.head(1)), make_request(complete.head(1000))
+        bodies = body(bundle, complete.head(1)), body(bundle, complete.head(1000))
         found: dict[str, list[dict[str, float]]] = {server.name: [] for server in servers}
         # each round starts every server once, so that a machine that slows down hits all alike;
         # the first only compiles byte code and fills the caches
@@ -101,6 +103,12 @@ def main() -> None:
     }
     options.output.write_text(json.dumps(result, indent=2) + "\n", encoding="utf-8")
     print(f"written to {options.output}")
+
+
+def body(bundle: Bundle, rows: Any) -> bytes:
+    """A V2 request without any content-type hint, as curl would send it."""
+    columns = bundle.schema.columns
+    return json.dumps(make_request(columns, from_frame(bundle.schema, rows))).encode()
 
 
 def save_plain(pipeline: Any, X: Any, path: Path) -> None:

@@ -19,6 +19,7 @@ from packaging.version import InvalidVersion, Version
 
 from pyfunc_packaging._version import __version__
 from pyfunc_packaging.bundle import Bundle
+from pyfunc_packaging.directories import swap
 from pyfunc_packaging.errors import (
     DamagedBundle,
     InvalidArgument,
@@ -149,7 +150,10 @@ def write_image_context(
         if wheel is not None:
             shutil.copyfile(wheel, staging / wheel.name)
         staging.chmod(0o755)
-        _replace(staging, output)
+        if output.exists():
+            swap(staging, output)
+        else:
+            os.rename(staging, output)
     finally:
         shutil.rmtree(staging, ignore_errors=True)
 
@@ -243,19 +247,3 @@ def _check_output(output: Path, overwrite: bool) -> None:
 def _begins(file: Path, mark: str) -> bool:
     with file.open("rb") as content:
         return content.read(len(mark)) == mark.encode()
-
-
-def _replace(staging: Path, output: Path) -> None:
-    """Rename the finished directory to ``output``; on failure, what was there comes back."""
-    if not output.exists():
-        os.rename(staging, output)
-        return
-    previous = Path(tempfile.mkdtemp(prefix=f".{output.name}-previous-", dir=output.parent))
-    os.rename(output, previous / output.name)
-    try:
-        os.rename(staging, output)
-    except OSError:
-        os.rename(previous / output.name, output)
-        previous.rmdir()
-        raise
-    shutil.rmtree(previous, ignore_errors=True)

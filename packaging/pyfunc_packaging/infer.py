@@ -164,7 +164,7 @@ def probe(columns: Sequence[Column], rows: pd.DataFrame, predict: Predict) -> tu
     base = _complete_row(rows)
     nullable = {column.name: bool(rows[column.name].isna().any()) for column in columns}
     candidates = [column for column in columns if not nullable[column.name]]
-    accepted = _accepted(candidates, columns, base, predict, _without)
+    accepted = _accepted(candidates, columns, base, predict, missing_like)
     numbers = [column for column in columns if column.type in ("double", "float")]
     infinite = _accepted(numbers, columns, base, predict, _infinite)
     texts = [column for column in columns if column.type == "string"]
@@ -186,7 +186,8 @@ def _complete_row(rows: pd.DataFrame) -> pd.DataFrame:
     return (complete if len(complete) else rows).iloc[[0]].reset_index(drop=True)
 
 
-def _without(values: frames.Array) -> frames.Array:
+def missing_like(values: frames.Array) -> frames.Array:
+    """As many missing values, as `pyfunc_packaging.frame` marks them."""
     if values.dtype.kind in "fM":
         return np.full_like(values, "NaT" if values.dtype.kind == "M" else np.nan)
     if values.dtype == object:

@@ -32,6 +32,7 @@ from pyfunc_packaging.compilation import (
     check_choice,
     compile_model,
 )
+from pyfunc_packaging.directories import swap
 from pyfunc_packaging.errors import (
     BundleExists,
     InvalidArgument,
@@ -371,11 +372,4 @@ def _move_into_place(staging: Path, path: Path, overwrite: bool) -> None:
                 f"{path}: something appeared there meanwhile; choose another path"
             ) from error
         return
-    previous = Path(tempfile.mkdtemp(prefix=f".{path.name}-previous-", dir=path.parent))
-    os.rename(path, previous / path.name)
-    try:
-        os.rename(staging, path)
-    except OSError:
-        os.rename(previous / path.name, path)
-        raise
-    shutil.rmtree(previous, ignore_errors=True)
+    swap(staging, path)

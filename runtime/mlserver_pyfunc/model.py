@@ -80,9 +80,9 @@ class PyFuncRuntime(MLModel):  # type: ignore[misc]  # MLServer is not typed
         self.inputs = [_metadata(field) for field in schema.inputs]
         self.outputs = [_metadata(field) for field in schema.outputs]
         if isinstance(self._engine, BundleEngine):
-            await self._in_thread(self._check_golden, self._engine)
+            request = await self._in_thread(self._check_golden, self._engine)
             if self._engine.concurrent:
-                self._prompt_rows = await self._in_thread(self._count_prompt_rows, self._engine)
+                self._prompt_rows = await self._in_thread(self._count_prompt_rows, request)
         return True
 
     async def _find_model(self) -> Path:
@@ -156,10 +156,13 @@ class PyFuncRuntime(MLModel):  # type: ignore[misc]  # MLServer is not typed
         predictions = self._engine.predict(decoded.values, rows=decoded.rows, params=params)
         return self._encoder.encode(predictions, rows=decoded.rows, names=names)
 
-    def _check_golden(self, engine: BundleEngine) -> None:
+    def _check_golden(self, engine: BundleEngine) -> InferenceRequest:
         """Predict the golden rows as requests are; the model is ready only if they are right."""
         golden = engine.bundle.golden()
-        found = [output.to_json() for output in self._infer(_request(golden))]
+        request = InferenceRequest(
+            inputs=[RequestInput(**tensor) for tensor in golden["request"]["inputs"]]
+        )
+        found = [output.to_json() for output in self._infer(request)]
         difference = differences(golden["response"], {"outputs": found})
         if difference is not None:
             raise WrongPredictions(
@@ -167,22 +170,16 @@ class PyFuncRuntime(MLModel):  # type: ignore[misc]  # MLServer is not typed
                 f" model was packaged: {difference}. Compare the versions in data/manifest.json"
                 f" with those installed here"
             )
+        return request
 
-    def _count_prompt_rows(self, engine: BundleEngine) -> int:
+    def _count_prompt_rows(self, request: InferenceRequest) -> int:
         """How many rows are predicted within `_PROMPT` here, by the time that golden rows take."""
-        request = _request(engine.bundle.golden())
         taken = []
         for _ in range(5):  # the first ones warm up
             start = time.perf_counter()
             self._infer(request)
             taken.append(time.perf_counter() - start)
         return int(request.inputs[0].shape[0] * _PROMPT / min(taken))
-
-
-def _request(golden: Mapping[str, Any]) -> InferenceRequest:
-    return InferenceRequest(
-        inputs=[RequestInput(**tensor) for tensor in golden["request"]["inputs"]]
-    )
 
 
 def _extras(parameters: Parameters | None) -> Mapping[str, Any]:

@@ -15,7 +15,9 @@ from sklearn.ensemble import RandomForestRegressor
 from sklearn.linear_model import LinearRegression
 from sklearn.pipeline import make_pipeline
 
-from pyfunc_packaging import package_model
+from pyfunc_packaging import Bundle, package_model
+from pyfunc_packaging.frame import from_frame
+from pyfunc_packaging.golden import make_request
 
 
 def test_a_compiled_bundle_is_served_without_scikit_learn_and_mlflow(
@@ -62,7 +64,7 @@ def test_both_engines_answer_alike(
 ) -> None:
     pipeline, X, bundle = california
     sample = X.head(rows)
-    body = _request(sample)
+    body = _request(bundle, sample)
     compiled, reference = (
         server.infer(bundle.name, body).json["outputs"][0]
         for server in (california_server, pyfunc_server)
@@ -127,8 +129,9 @@ def test_what_the_model_refuses_is_the_clients_mistake_with_either_engine(
     X = _numbers()
     forest = make_pipeline(RandomForestRegressor(n_estimators=3, random_state=0)).fit(X, X["a"])
     path = tmp_path / "bundle"
-    assert package_model(forest, X, path=path, name="forest").engine == "onnx"
-    body = _request(X.head(2).assign(a=1e39))  # more than a float32 holds
+    bundle = package_model(forest, X, path=path, name="forest")
+    assert bundle.engine == "onnx"
+    body = _request(bundle, X.head(2).assign(a=1e39))  # more than a float32 holds
     answers = []
     for engine in ("onnx", "pyfunc"):
         server = start_server(path, env={"PYFUNC_ENGINE": engine})
@@ -145,7 +148,7 @@ def test_a_large_batch_does_not_hold_up_a_small_one(
     """Rows beyond what is predicted at once go to a thread; the answers are the same."""
     pipeline, X, bundle = california
     many = X.sample(5000, replace=True, random_state=0)
-    answer = california_server.infer(bundle.name, _request(many))
+    answer = california_server.infer(bundle.name, _request(bundle, many))
     np.testing.assert_allclose(
         answer.json["outputs"][0]["data"], pipeline.predict(many), rtol=1e-12
     )
@@ -158,18 +161,5 @@ def _numbers() -> Any:
     return pd.DataFrame({"a": rng.normal(size=60), "b": rng.normal(size=60)})
 
 
-def _request(rows: Any) -> Mapping[str, Any]:
-    def cells(column: Any) -> list[Any]:
-        return [None if cell != cell else cell for cell in column.tolist()]  # noqa: PLR0124 - NaN
-
-    return {
-        "inputs": [
-            {
-                "name": name,
-                "shape": [len(rows)],
-                "datatype": "FP64" if rows[name].dtype.kind == "f" else "BYTES",
-                "data": cells(rows[name]),
-            }
-            for name in rows
-        ]
-    }
+def _request(bundle: Bundle, rows: Any) -> Mapping[str, Any]:
+    return make_request(bundle.schema.columns, from_frame(bundle.schema, rows))

@@ -3,7 +3,7 @@
 One module a family of estimators; importing this package registers them all.
 """
 
-from pyfunc_packaging.compile import (
+from pyfunc_packaging.compile import (  # noqa: F401 - importing a family registers it
     adaboost,
     bagging,
     baselines,
@@ -52,39 +52,3 @@ __all__ = [
     "register_compiler",
     "registered",
 ]
-
-_ = (
-    adaboost,
-    bagging,
-    baselines,
-    composition,
-    decomposition,
-    discretizing,
-    encoding,
-    features,
-    forests,
-    function_transformer,
-    gradient_boosting,
-    hist_gradient_boosting,
-    imputing,
-    isotonic,
-    kernels,
-    lightgbm,
-    linear,
-    linear_classifiers,
-    multioutput,
-    naive_bayes,
-    neighbors,
-    neural,
-    normalizing,
-    polynomials,
-    power,
-    quantiles,
-    scaling,
-    searches,
-    selection,
-    splines,
-    svm,
-    voting,
-    xgboost,
-)

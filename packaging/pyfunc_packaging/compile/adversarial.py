@@ -9,11 +9,11 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 import onnx
-import onnxruntime
 from onnx import numpy_helper
 
+from pyfunc_packaging.infer import missing_like
 from pyfunc_packaging.schema import NUMPY_TYPES, Column
-from pyfunc_packaging.session import INEXACT_OPTIMIZERS, to_input
+from pyfunc_packaging.session import OnnxSession
 
 Array = npt.NDArray[Any]
 Values = Mapping[str, Array]
@@ -108,15 +108,6 @@ def make_cases(columns: Sequence[Column], values: Values, graph: bytes) -> Itera
         yield Case(f"split thresholds of {name!r}", {**row, name: cells})
 
 
-def missing_like(values: Array) -> Array:
-    """As many missing values, as `pyfunc_packaging.frame` marks them."""
-    if values.dtype.kind == "f":
-        return np.full_like(values, np.nan)
-    if values.dtype == object:
-        return np.full_like(values, None)
-    return np.ma.MaskedArray(np.zeros(len(values), values.dtype), mask=True)
-
-
 def _same(values: Array, text: str) -> Array:
     return np.full(len(values), text, dtype=object)
 
@@ -198,21 +189,8 @@ def _intermediate(
         onnx.ValueInfoProto(name=name)  # of a type that follows from the graph
         for name in dict.fromkeys(tensors)
     )
-    options = onnxruntime.SessionOptions()
-    options.log_severity_level = 3
-    session = onnxruntime.InferenceSession(
-        proto.SerializeToString(),
-        options,
-        providers=["CPUExecutionProvider"],
-        disabled_optimizers=INEXACT_OPTIMIZERS,
-    )
-    wanted = {node.name for node in session.get_inputs()}
-    feeds = {
-        column.name: to_input(column, values[column.name][:100])
-        for column in columns
-        if column.name in wanted
-    }
-    results = dict(zip(dict.fromkeys(tensors), session.run(None, feeds), strict=True))
+    session = OnnxSession(proto.SerializeToString(), columns)
+    results = session.run({name: cells[:100] for name, cells in values.items()})
     return [results[name] for name in tensors]
 
 

@@ -64,10 +64,6 @@ def _first_guess(model: Any, table: Table, context: Context) -> Var:
     return op.sub(logs, op.reduce_mean(logs, op.const(np.array([1])), keepdims=True))
 
 
-def _regressor(model: Any, table: Table, context: Context) -> Table:
-    return raw_predictions(model, table, context)
-
-
 def _probabilities(model: Any, table: Table, context: Context) -> Table:
     return inverse(model._loss, raw_predictions(model, table, context), context)
 
@@ -77,7 +73,7 @@ def _classifier(model: Any, table: Table, context: Context) -> Table:
     return decided(model.classes_, raw, context, ties=1)
 
 
-register_compiler(GradientBoostingRegressor, _regressor, method="predict")
+register_compiler(GradientBoostingRegressor, raw_predictions, method="predict")
 register_compiler(GradientBoostingClassifier, raw_predictions, method="decision_function")
 register_compiler(GradientBoostingClassifier, _probabilities, method="predict_proba")
 register_compiler(GradientBoostingClassifier, _classifier, method="predict")

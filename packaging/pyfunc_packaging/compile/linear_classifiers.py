@@ -15,8 +15,9 @@ from spox import Var
 
 from pyfunc_packaging.compile.arithmetic import const
 from pyfunc_packaging.compile.composition import output_names
-from pyfunc_packaging.compile.labels import labels, most_likely
+from pyfunc_packaging.compile.labels import most_likely
 from pyfunc_packaging.compile.linear import decision
+from pyfunc_packaging.compile.links import decided
 from pyfunc_packaging.compile.probabilities import (
     complement,
     expit,
@@ -45,24 +46,8 @@ LOGISTIC = (linear_model.LogisticRegression, linear_model.LogisticRegressionCV)
 RIDGE = (linear_model.RidgeClassifier, linear_model.RidgeClassifierCV)
 
 
-def by_score(classes: Any, scores: Table, context: Context) -> Table:
-    """The label with the highest score; of two classes the second where its score is positive.
-
-    Parameters
-    ----------
-    classes : ndarray of m labels
-    scores : Table
-        One column for two classes, else m.
-    context : Context
-    """
-    if scores.width > 1:
-        return most_likely(classes, scores.x, context)
-    positive = op.cast(op.greater(scores.x, const(0.0)), to=np.int64)
-    return labels(classes, positive, context)
-
-
 def _predict(model: Any, table: Table, context: Context) -> Table:
-    return by_score(model.classes_, decision(model, table, context), context)
+    return decided(model.classes_, decision(model, table, context), context, ties=0)
 
 
 def _ridge_predict(model: Any, table: Table, context: Context) -> Table:
@@ -108,8 +93,7 @@ def _projection(model: LinearDiscriminantAnalysis, table: Table, context: Contex
     directions = np.asarray(model.scalings_)[:, : model._max_components]
     width = directions.shape[1]
     result = Block(op.matmul(x, const(directions)), width, nan=False)
-    names = output_names(model, table)
-    return Table((result,), None if names is None else tuple(names))
+    return Table((result,), output_names(model, table))
 
 
 def _log_posterior(model: QuadraticDiscriminantAnalysis, table: Table, context: Context) -> Var:

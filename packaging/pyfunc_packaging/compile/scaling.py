@@ -13,8 +13,7 @@ from pyfunc_packaging.compile.table import Block, Table
 
 
 def _result(estimator: object, table: Table, block: Block) -> Table:
-    names = output_names(estimator, table)
-    return Table((block,), None if names is None else tuple(names))
+    return Table((block,), output_names(estimator, table))
 
 
 def _standard(estimator: StandardScaler, table: Table, context: Context) -> Table:
