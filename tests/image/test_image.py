@@ -305,11 +305,15 @@ def hears_sigterm(container: Any) -> bool:
 
 
 def refusal(done: Any) -> str:
-    """The one line that says why; MLServer itself has two more, and neither is an error."""
+    """The one line that says why; MLServer itself has two more, and neither is an error.
+
+    A note that the bundle was made with another patch release of Python may stand before it.
+    """
     said = done.stdout + done.stderr
     assert done.returncode == 3, said
     assert "Traceback" not in said
-    assert len(said.splitlines()) <= 3
+    lines = [line for line in said.splitlines() if not line.endswith("; close enough")]
+    assert len(lines) <= 3
     (line,) = (line for line in said.splitlines() if " ERROR - cannot serve: " in line)
     return str(line)
 
