@@ -51,7 +51,8 @@ def make_servers(stock_python: Path, plain: Path, bundle: Path) -> list[Server]:
         "parameters": {"uri": str(plain)},
     }
     ours = [sys.executable, "-Im", "pyfunc_packaging", "serve", str(bundle), "--name", NAME]
-    floor = [str(Path(sys.executable).with_name("mlserver")), "start"]
+    faster = [str(Path(sys.executable).with_name("mlserver")), "start"]
+    constant = {"name": NAME, "implementation": "constant.Constant"}
     benchmarks = {"PYTHONPATH": str(HERE)}  # where the pickled pipeline finds its function
     return [
         Server("stock mlserver-mlflow", mlserver, stock, benchmarks),
@@ -63,11 +64,13 @@ def make_servers(stock_python: Path, plain: Path, bundle: Path) -> list[Server]:
         ),
         Server("ours, pyfunc engine", ours, env={"PYFUNC_ENGINE": "pyfunc"}),
         Server("ours, onnx engine", ours),
+        Server("MLServer's floor", mlserver, constant, benchmarks),
+        # with httptools, which our environment has and mlserver does not require
+        Server("MLServer's floor, httptools", faster, constant, benchmarks),
         Server(
-            "MLServer's floor",
-            floor,
-            {"name": NAME, "implementation": "constant.Constant"},
-            benchmarks,
+            "bare uvicorn",
+            [sys.executable, str(HERE / "bare.py")],
+            env={"MODEL": str(bundle / "data" / "model.onnx")},
         ),
     ]
 

@@ -42,7 +42,9 @@ MEASURES = {
     "cold s": True,
     "RSS MB": True,
 }
-STOCK, FLOOR = "stock mlserver-mlflow", "MLServer's floor"
+STOCK, BATCHING = "stock mlserver-mlflow", "stock, adaptive batching"
+FLOOR, FASTER_FLOOR = "MLServer's floor", "MLServer's floor, httptools"
+BARE = "bare uvicorn"
 
 
 def main() -> None:
@@ -164,7 +166,7 @@ def report(medians: dict[str, dict[str, float]], source: str) -> None:
         table.add_column(measure, justify="right")
     for name, figures in medians.items():
         table.add_row(name, *(f"{figures[measure]:.3g}" for measure in MEASURES))
-    for base in (STOCK, "stock, adaptive batching", FLOOR):
+    for base in (STOCK, BATCHING, FLOOR, FASTER_FLOOR, BARE):
         for name in ("ours, pyfunc engine", "ours, onnx engine"):
             table.add_row(
                 f"{name} / {base}",

@@ -16,7 +16,16 @@ PAGE = HERE / "compilation.md"
 TESTS = HERE.parent / "tests" / "compile"
 HEADING = "## What is covered"
 #: Parameters that say nothing about what is compiled.
-SILENT = {"random_state", "n_jobs", "verbose", "max_iter", "n_estimators", "cv"}
+SILENT = {
+    "allow_writing_files",
+    "cv",
+    "max_iter",
+    "n_estimators",
+    "n_jobs",
+    "random_state",
+    "thread_count",
+    "verbose",
+}
 LONGEST = 60
 
 

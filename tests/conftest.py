@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gzip
 import json
 import os
 import signal
@@ -11,8 +12,8 @@ import sys
 import time
 import urllib.error
 import urllib.request
-from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -37,6 +38,7 @@ class Answer:
 
     status: int
     text: str
+    headers: Mapping[str, str] = field(default_factory=dict)
 
     @property
     def json(self) -> Any:
@@ -45,6 +47,13 @@ class Answer:
     @property
     def error(self) -> str:
         return str(self.json["error"])
+
+
+def _answer(status: int, response: Any) -> Answer:
+    body = response.read()
+    if response.headers["content-encoding"] == "gzip":
+        body = gzip.decompress(body)
+    return Answer(status, body.decode(), dict(response.headers))
 
 
 class Server:
@@ -82,10 +91,10 @@ class Server:
         )
         try:
             with urllib.request.urlopen(request, timeout=timeout) as response:
-                return Answer(response.status, response.read().decode())
+                return _answer(response.status, response)
         except urllib.error.HTTPError as error:
             with error:
-                return Answer(error.code, error.read().decode())
+                return _answer(error.code, error)
 
     def infer(self, model: str, body: Any, **options: Any) -> Answer:
         return self.request(f"/v2/models/{model}/infer", body, **options)

@@ -22,8 +22,6 @@ from pyfunc_packaging.errors import (
 from pyfunc_packaging.schema import Column, Schema, Tensor
 
 if TYPE_CHECKING:
-    import numpy as np
-    import numpy.typing as npt
     import pandas as pd
     from mlflow.models import ModelSignature
 
@@ -111,7 +109,7 @@ class Bundle:
             ) from error
         return Scorer(self)
 
-    def predict(self, data: pd.DataFrame) -> npt.NDArray[np.generic]:
+    def predict(self, data: pd.DataFrame) -> Any:
         """Predict raw rows as ``mlflow.pyfunc`` does, with the engine that serves the bundle.
 
         Parameters
@@ -121,6 +119,8 @@ class Bundle:
         Returns
         -------
         ndarray of shape (n,) or (n, k)
+            Several outputs are a DataFrame, or as a classifier's label and probability a
+            dictionary of arrays.
 
         Raises
         ------

@@ -11,7 +11,9 @@ import os
 import subprocess
 import sys
 import warnings
+from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
 from pyfunc_packaging.errors import NotPortable
 from pyfunc_packaging.modules import library_folders
@@ -72,6 +74,15 @@ def main(path: str) -> int:
     from pyfunc_packaging.golden import differences, make_response, request_frame
     from pyfunc_packaging.scoring import ENGINE_VARIABLE, Scorer
 
+    def by_name(result: Any) -> dict[str, Any]:
+        """What ``predict`` returned: a dictionary, a DataFrame, or the one output itself."""
+        if isinstance(result, Mapping):
+            return dict(result)
+        names = [output.name for output in bundle.schema.outputs]
+        if len(names) == 1:
+            return {names[0]: np.asarray(result)}
+        return {name: result[name].to_numpy() for name in names}
+
     models = [mlflow.pyfunc.load_model(path)]
     bundle = load_bundle(path)
     if bundle.engine != "pyfunc":
@@ -81,7 +92,7 @@ def main(path: str) -> int:
     golden = bundle.golden()
     rows = request_frame(bundle.schema, golden["request"])
     for model in models:
-        response = make_response(bundle.schema.outputs, np.asarray(model.predict(rows)))
+        response = make_response(bundle.schema.outputs, by_name(model.predict(rows)))
         difference = differences(golden["response"], response)
         if difference is not None:
             print(f"{json.dumps(bundle.name)} predicts otherwise: {difference}", file=sys.stderr)

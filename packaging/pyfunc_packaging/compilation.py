@@ -5,12 +5,16 @@ from __future__ import annotations
 import time
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
+from functools import partial
 from typing import Any, Literal
 
+import numpy as np
+import numpy.typing as npt
 import pandas as pd
 
 from pyfunc_packaging.errors import InvalidArgument, MissingDependency, NotCompilable
 from pyfunc_packaging.schema import Column, Schema
+from pyfunc_packaging.scoring import method_of, predict_outputs
 
 Compile = Literal["auto", "require", "off"]
 _CHOICES = ("auto", "require", "off")
@@ -106,13 +110,17 @@ def _compile(model: Any, schema: Schema, rows: pd.DataFrame) -> Compilation:
     from pyfunc_packaging.compile import build_graph
     from pyfunc_packaging.compile.proof import TOLERANCE, prove
 
-    if len(schema.outputs) != 1:
-        raise NotCompilable("", "the model has several named outputs, which no graph has yet")
+    methods = {output.name: method_of(output) for output in schema.outputs}
+    if list(methods.values()).count("predict") != 1:
+        raise NotCompilable("", "the model has several targets, which no graph has yet")
     start = time.perf_counter()
-    graph = build_graph(model, schema.columns, flat=isinstance(schema.outputs[0], Column))
+    flat = isinstance(schema.outputs[0], Column)
+    graph = build_graph(model, schema.columns, method=methods, flat=flat)
     built = time.perf_counter()
     try:
-        proof = prove(model.predict, graph, schema, rows)
+        proof = prove(
+            lambda rows: predict_outputs(model, schema.outputs, rows), graph, schema, rows
+        )
     except NotCompilable as error:
         raise NotCompilable(_blame(model, schema, rows), error.reason) from error
     facts = {
@@ -137,9 +145,15 @@ def _blame(model: Any, schema: Schema, rows: pd.DataFrame) -> str:
         first = model[:count]
         try:
             graph = build_graph(first, schema.columns, method="transform")
-            prove(first.transform, graph, schema, rows)
+        except NotCompilable:  # a table of text and numbers is no tensor; look further on
+            continue
+        try:
+            prove(partial(_transform, first), graph, schema, rows)
         except NotCompilable as error:
             return " → ".join(filter(None, [steps[count - 1][0], error.step]))
-        except ValueError:  # a table of text and numbers is no tensor; look further on
-            continue
     return str(steps[-1][0]) if steps else type(model).__name__
+
+
+def _transform(steps: Any, rows: pd.DataFrame) -> dict[str, npt.NDArray[Any]]:
+    found = steps.transform(rows)
+    return {"prediction": found.toarray() if hasattr(found, "toarray") else np.asarray(found)}

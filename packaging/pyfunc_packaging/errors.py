@@ -171,5 +171,9 @@ class InvalidRequest(PyFuncError, ValueError):
     """A request does not match the model's signature. The client has to change the request."""
 
 
+class RequestTooLarge(InvalidRequest):
+    """A request has more bytes than the server takes."""
+
+
 class ModelFailure(PyFuncError, RuntimeError):
     """The model raised, or returned something that its signature does not allow."""

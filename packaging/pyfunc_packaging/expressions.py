@@ -298,7 +298,7 @@ def plain_column(values: Any) -> NDArray[Any]:
     for index, value in np.ndenumerate(objects):
         if isinstance(value, str):
             has_text = True
-        elif _is_missing(value):
+        elif is_missing_value(value):
             objects[index] = None
         elif not isinstance(value, numbers.Real | np.bool_):
             found = f"{type(value).__name__} (dtype {values.dtype})"
@@ -311,7 +311,7 @@ def plain_column(values: Any) -> NDArray[Any]:
         raise ExpressionError("expected numbers that float64 can hold") from error
 
 
-def _is_missing(value: Any) -> bool:
+def is_missing_value(value: Any) -> bool:
     """Whether a value is None, a NaN of any float type, NaT or pd.NA."""
     if value is None:
         return True

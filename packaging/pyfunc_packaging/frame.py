@@ -17,6 +17,7 @@ import numpy.typing as npt
 import pandas as pd
 
 from pyfunc_packaging.errors import UnsuitableData
+from pyfunc_packaging.ranges import check_exact, check_range
 from pyfunc_packaging.schema import MAX_EXACT, NUMPY_TYPES, Column, Schema
 
 Array = npt.NDArray[Any]
@@ -59,7 +60,7 @@ def to_series(column: Column, values: Array) -> pd.Series[Any]:
     dtype = column.dtype
     if column.type == "datetime":
         return _datetimes(column, values)
-    _check_fits(column, values)
+    check_range(column, values)
     if dtype == "category":
         return pd.Series(_categorical(column, values))
     missing = _mask(values)
@@ -72,27 +73,6 @@ def to_series(column: Column, values: Array) -> pd.Series[Any]:
     cells = np.ma.getdata(values).astype(object)
     cells[missing] = None
     return pd.Series(pd.array(cells, dtype=dtype), copy=False)
-
-
-def _check_fits(column: Column, values: Array) -> None:
-    """MLflow's types are wider than some of pandas: an int8 would wrap around in silence."""
-    if column.dtype is None or column.dtype == "category":
-        return
-    dtype = _pandas_dtype(column.dtype)
-    numbers = np.ma.getdata(values)
-    if dtype.kind in "iu" and numbers.dtype.kind in "iu" and len(numbers):
-        limits = np.iinfo(f"{dtype.kind}{dtype.itemsize}")
-        fits = limits.min <= int(numbers.min()) and int(numbers.max()) <= limits.max
-    elif dtype.kind == "f" and numbers.dtype.kind == "f" and dtype.itemsize < numbers.itemsize:
-        largest = float(np.finfo(f"f{dtype.itemsize}").max)
-        fits = not (np.abs(numbers[np.isfinite(numbers)]) > largest).any()
-    else:
-        return
-    if not fits:
-        raise UnsuitableData(
-            f"column {column.name!r}: a number is too large for {column.dtype}, which the column"
-            f" had in training"
-        )
 
 
 def _mask(values: Array) -> npt.NDArray[np.bool_] | None:
@@ -120,13 +100,7 @@ def _plain(column: Column, values: Array, missing: npt.NDArray[np.bool_] | None)
     if missing is None:
         return data.astype(dtype, copy=False)
     if dtype.kind in "iu":
-        inexact = (np.abs(data) > MAX_EXACT) & ~missing
-        if inexact.any():
-            raise UnsuitableData(
-                f"column {column.name!r}: an integer beyond 2**53 next to missing values cannot"
-                f" be held exactly, since pandas stores such a column as float64; send the rows"
-                f" with missing values in a request of their own"
-            )
+        check_exact(column, data, missing)
         filled: Array = data.astype(np.float64)
         filled[missing] = np.nan
         return filled

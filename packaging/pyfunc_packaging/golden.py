@@ -84,13 +84,10 @@ def make_request(columns: Sequence[Column], values: Mapping[str, Array]) -> dict
 
 
 def make_response(
-    outputs: Sequence[Column | Tensor], predictions: npt.NDArray[Any]
+    outputs: Sequence[Column | Tensor], predictions: Mapping[str, npt.NDArray[Any]]
 ) -> dict[str, Any]:
-    """Predictions as the ``outputs`` of a V2 inference response."""
-    if len(outputs) == 1:
-        parts = [predictions]
-    else:
-        parts = [predictions[:, position] for position in range(len(outputs))]
+    """Predictions by output name as the ``outputs`` of a V2 inference response."""
+    parts = [predictions[output.name] for output in outputs]
     return {
         "outputs": [
             {

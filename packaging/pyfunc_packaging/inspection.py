@@ -12,6 +12,9 @@ from pyfunc_packaging.bundle import Bundle, compiled
 from pyfunc_packaging.compatibility import compare_versions
 from pyfunc_packaging.schema import Column, Tensor
 
+#: Class labels that are shown to people; programs get them all.
+MAX_CLASSES = 12
+
 
 def describe(bundle: Bundle) -> dict[str, Any]:
     """Plain data about a bundle.
@@ -56,7 +59,17 @@ def _field(field: Column | Tensor) -> dict[str, Any]:
         result |= {"type": field.type, "required": not field.nullable}
         if field.dtype is not None:
             result["dtype"] = field.dtype
+    elif field.classes is not None:
+        result["classes"] = list(field.classes)
     return result
+
+
+def _type(facts: dict[str, Any]) -> str:
+    if "classes" in facts:
+        shown, count = facts["classes"][:MAX_CLASSES], len(facts["classes"])
+        more = f" and {count - len(shown)} more" if count > len(shown) else ""
+        return f"tensor, of {', '.join(map(repr, shown))}{more}"
+    return str(facts.get("type", "tensor"))
 
 
 def _installed(difference: dict[str, Any]) -> str:
@@ -101,7 +114,7 @@ def show(bundle: Bundle) -> None:
             table.add_row(
                 side if position == 0 else "",
                 field["name"],
-                field.get("type", "tensor"),
+                _type(field),
                 f"{field['datatype']} {field['shape']}",
                 "" if field.get("required", True) else "yes",
             )

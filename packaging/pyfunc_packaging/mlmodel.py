@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 import yaml
 
 from pyfunc_packaging._version import __version__
-from pyfunc_packaging.schema import Column, Schema, Tensor
+from pyfunc_packaging.schema import NUMPY_TYPES, Column, Schema, Tensor
 
 if TYPE_CHECKING:
     from mlflow.models import ModelSignature
@@ -43,13 +43,15 @@ def to_signature(schema: Schema) -> ModelSignature:
     integers and booleans with gaps, time zones) is declared ``any``, so that
     ``mlflow.pyfunc.load_model(bundle).predict(X)`` takes the very rows the model was trained on.
     Our loader enforces such a column, and the manifest keeps its exact type.
+
+    MLflow does not mix columns and tensors: beside a tensor, a column is a tensor of shape (-1,).
     """
     from mlflow.models import ModelSignature
     from mlflow.types.schema import Schema as MlflowSchema
 
     return ModelSignature(
         inputs=MlflowSchema([_input_spec(column) for column in schema.columns]),
-        outputs=MlflowSchema([_output_spec(output) for output in schema.outputs]),
+        outputs=MlflowSchema(_output_specs(schema.outputs)),
     )
 
 
@@ -73,13 +75,21 @@ def _refused_by_mlflow(column: Column) -> bool:
     return column.type == "datetime" and "," in dtype
 
 
-def _output_spec(output: Column | Tensor) -> Any:
+def _output_specs(outputs: Sequence[Column | Tensor]) -> list[Any]:
     import numpy as np
     from mlflow.types import ColSpec, DataType, TensorSpec
 
-    if isinstance(output, Column):
-        return ColSpec(DataType[output.type], output.name)
-    return TensorSpec(np.dtype(output.dtype), output.shape, output.name)
+    columns = [output for output in outputs if isinstance(output, Column)]
+    if len(columns) == len(outputs):
+        return [ColSpec(DataType[column.type], column.name) for column in columns]
+    specs = []
+    for output in outputs:
+        if isinstance(output, Tensor):
+            dtype = output.dtype
+        else:
+            dtype = "str" if output.type == "string" else NUMPY_TYPES[output.type]
+        specs.append(TensorSpec(np.dtype(dtype), output.shape, output.name))
+    return specs
 
 
 def write_mlmodel(

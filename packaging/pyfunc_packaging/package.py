@@ -53,6 +53,7 @@ from pyfunc_packaging.modules import copy_modules, pins, split_modules
 from pyfunc_packaging.profile import profile
 from pyfunc_packaging.reference import Stored, save_reference
 from pyfunc_packaging.schema import Schema
+from pyfunc_packaging.scoring import predict_outputs
 from pyfunc_packaging.trial import make_schema
 
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]*")
@@ -68,6 +69,7 @@ _LIBRARY = (
     "features",
     "frame",
     "pipeline",
+    "ranges",
     "reference",
     "schema",
     "scoring",
@@ -107,9 +109,11 @@ def package_model(
         Name of the model, by which it is served: letters, digits, ``.``, ``_`` and ``-``.
         The first few stand in the bundle, as golden rows and examples.
     y : Series, DataFrame or array of n values, optional
-        The target; its name becomes the name of the output.
+        The target; its name becomes the name of the output, except for a classifier's.
     output_name : str, optional
-        Name of the output, where ``y`` does not give it. Default ``"prediction"``.
+        Name of the output, where ``y`` does not give it. Default ``"prediction"``. A classifier of
+        one target has the output ``"label"``, whatever the target is called, which this renames,
+        and ``"probability"`` where it has ``predict_proba``.
     overwrite : bool
         Replace what is at ``path``.
     code_paths : sequence of path
@@ -304,16 +308,21 @@ def _make_golden(model: Any, schema: Schema, rows: pd.DataFrame) -> dict[str, An
     values = from_frame(schema, choose_rows(rows))
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # shown once already, when the model was tried
-        predictions = np.asarray(model.predict(to_frame(schema.columns, values)))
-    if predictions.dtype.kind == "f":
-        # JSON has no infinity; a row that is predicted so proves nothing anyway
-        usable = ~np.isinf(predictions.reshape(len(predictions), -1)).any(axis=1)
+        predictions = predict_outputs(model, schema.outputs, to_frame(schema.columns, values))
+    # JSON has no infinity; a row that is predicted so proves nothing anyway
+    infinite = [
+        np.isinf(array.reshape(len(array), -1)).any(axis=1)
+        for array in predictions.values()
+        if array.dtype.kind == "f"
+    ]
+    if infinite:
+        usable = ~np.any(infinite, axis=0)
         if not usable.any():
             raise UnsuitableModel(
                 "the model predicts infinity for every row that was tried; look for a division by"
                 " zero or an overflow in it"
             )
-        predictions = predictions[usable]
+        predictions = {name: array[usable] for name, array in predictions.items()}
         values = {name: cells[usable] for name, cells in values.items()}
     return {
         "request": make_request(schema.columns, values),

@@ -119,7 +119,18 @@ class Column:
 
 @dataclass(frozen=True)
 class Tensor:
-    """A named tensor of any rank, as MLflow's ``TensorSpec``; -1 stands for any length.
+    """A named tensor of any rank, as MLflow's ``TensorSpec``.
+
+    Parameters
+    ----------
+    name : str
+    dtype : str
+        One of the keys of :data:`TENSOR_DATATYPES`.
+    shape : tuple of int
+        -1 stands for any length.
+    classes : tuple, optional
+        For the probabilities of a classifier, of shape (-1, k): the k labels that its columns are
+        about.
 
     Examples
     --------
@@ -130,6 +141,7 @@ class Tensor:
     name: str
     dtype: str
     shape: tuple[int, ...]
+    classes: tuple[Any, ...] | None = None
 
     @property
     def datatype(self) -> str:
@@ -263,8 +275,16 @@ def _field_from_dict(data: Mapping[str, Any]) -> Column | Tensor:
     values = dict(data)
     kind = values.pop("kind")
     if kind == "tensor":
-        tensor = Tensor(values["name"], values["dtype"], tuple(values["shape"]))
+        classes = values.get("classes")
+        tensor = Tensor(
+            values["name"],
+            values["dtype"],
+            tuple(values["shape"]),
+            None if classes is None else tuple(classes),
+        )
         _ = tensor.datatype  # a dtype that we do not know is a malformed bundle, not a later crash
+        if classes is not None:
+            _check_classes(tensor, classes)
         return tensor
     if values.get("categories") is not None:
         values["categories"] = tuple(values["categories"])
@@ -273,6 +293,25 @@ def _field_from_dict(data: Mapping[str, Any]) -> Column | Tensor:
     column = Column(**{key: value for key, value in values.items() if key in known})
     _ = column.datatype
     return column
+
+
+def _check_classes(tensor: Tensor, classes: Any) -> None:
+    kinds = {type(label) for label in classes}
+    if (
+        not isinstance(classes, list)
+        or len(kinds) != 1
+        or not kinds <= {bool, int, float, str}
+        or len(set(classes)) != len(classes)
+    ):
+        raise ValueError(
+            f"the classes of {tensor.name!r} should be a list of labels, all of one type and no"
+            f" two alike, not {classes!r:.80}"
+        )
+    if tensor.dtype != "float64" or tensor.shape != (-1, len(classes)):
+        raise ValueError(
+            f"{tensor.name!r} should be float64 of shape (-1, {len(classes)}), a column for each"
+            f" of its classes, not {tensor.dtype} of shape {tensor.shape}"
+        )
 
 
 def _fields_from_mlflow(

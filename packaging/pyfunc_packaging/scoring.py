@@ -1,4 +1,4 @@
-"""Predictions from a bundle in this process: a DataFrame in, an array out."""
+"""Predictions from a bundle in this process, from a DataFrame or from decoded columns."""
 
 from __future__ import annotations
 
@@ -10,11 +10,11 @@ import numpy as np
 import numpy.typing as npt
 
 from pyfunc_packaging.errors import InvalidArgument, MissingDependency, ModelFailure
-from pyfunc_packaging.schema import NUMPY_TYPES, Column
+from pyfunc_packaging.schema import NUMPY_TYPES, Column, Tensor
 from pyfunc_packaging.session import OnnxSession
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Mapping, Sequence
 
     import pandas as pd
 
@@ -59,6 +59,70 @@ def choose_engine(bundle: Bundle) -> str:
     return wanted
 
 
+def method_of(output: Column | Tensor) -> str:
+    """The method of the model that computes an output: ``predict`` or ``predict_proba``."""
+    return "predict_proba" if isinstance(output, Tensor) and output.classes else "predict"
+
+
+def predict_outputs(
+    model: Any, outputs: Sequence[Column | Tensor], rows: pd.DataFrame
+) -> dict[str, Array]:
+    """What a fitted model predicts, by output name.
+
+    Parameters
+    ----------
+    model : estimator
+    outputs : sequence of Column or Tensor
+        What `method_of` says; if ``predict`` computes several, each is a column of it.
+    rows : pandas.DataFrame of shape (n, m)
+
+    Returns
+    -------
+    dict of str to ndarray of shape (n, ...)
+
+    Raises
+    ------
+    ModelFailure
+        If ``predict`` does not return a value for each of them.
+
+    Examples
+    --------
+    >>> import pandas as pd
+    >>> from sklearn.dummy import DummyClassifier
+    >>> X = pd.DataFrame({"age": [20, 30, 60, 70]})
+    >>> model = DummyClassifier().fit(X, [False, True, True, True])
+    >>> outputs = [Column("label", "boolean"), Tensor("p", "float64", (-1, 2), (False, True))]
+    >>> predict_outputs(model, outputs, X.head(1))
+    {'label': array([ True]), 'p': array([[0.25, 0.75]])}
+    """
+    found = np.asarray(model.predict(rows))
+    if found.dtype.kind == "U":
+        found = found.astype(object)
+    plain = [output for output in outputs if method_of(output) == "predict"]
+    if len(plain) == 1:
+        # labels may come as a matrix of one column
+        single = isinstance(plain[0], Column) and found.ndim == 2 and found.shape[1] == 1
+        result = {plain[0].name: found[:, 0] if single else found}
+    elif found.ndim == 2 and found.shape[1] == len(plain):
+        result = {output.name: found[:, position] for position, output in enumerate(plain)}
+    else:
+        raise ModelFailure(
+            f"the model returned predictions of shape {found.shape} for {len(plain)} outputs"
+        )
+    for output in outputs:
+        if output.name not in result:
+            result[output.name] = np.asarray(model.predict_proba(rows), dtype=np.float64)
+    return result
+
+
+def empty(output: Column | Tensor) -> Array:
+    """An output's values for zero rows."""
+    if isinstance(output, Column):
+        return np.empty(0, NUMPY_TYPES[output.type])
+    shape = tuple(0 if size == -1 else size for size in output.shape)
+    return np.empty(shape, "object" if output.datatype == "BYTES" else output.dtype)
+
+
 class Scorer:
     """A bundle's compiled graph or its reference pipeline, loaded.
 
@@ -89,7 +153,7 @@ class Scorer:
 
     def predict(
         self, data: pd.DataFrame, params: Mapping[str, Any] | None = None
-    ) -> npt.NDArray[Any] | pd.DataFrame:
+    ) -> Array | pd.DataFrame | dict[str, Array]:
         """Predict raw rows.
 
         Parameters
@@ -102,7 +166,9 @@ class Scorer:
         Returns
         -------
         ndarray of shape (n,) or (n, k)
-            A DataFrame with one column an output where the signature names several.
+            Where the signature names one output. A DataFrame where it names several columns; a
+            dictionary of arrays by name where it names tensors, such as a classifier's labels of
+            shape (n,) and probabilities of shape (n, k). These are MLflow's conventions.
 
         Raises
         ------
@@ -116,35 +182,50 @@ class Scorer:
         from pyfunc_packaging.frame import from_frame
 
         result = self.predict_columns(from_frame(self.schema, data), len(data))
-        names = [output.name for output in self.schema.outputs]
-        return result if len(names) == 1 else pd.DataFrame(result, columns=names, index=data.index)
+        if len(result) == 1:
+            return next(iter(result.values()))
+        if any(isinstance(output, Tensor) for output in self.schema.outputs):
+            return result
+        return pd.DataFrame(result, index=data.index)
 
-    def predict_columns(self, columns: Mapping[str, Array], rows: int) -> npt.NDArray[Any]:
-        """Predict decoded columns, each of shape (rows,); see :mod:`pyfunc_packaging.frame`."""
+    def predict_columns(self, columns: Mapping[str, Array], rows: int) -> dict[str, Array]:
+        """Predict decoded columns, each of shape (rows,); see :mod:`pyfunc_packaging.frame`.
+
+        Parameters
+        ----------
+        columns : mapping of str to ndarray of shape (rows,)
+        rows : int
+            Zero of them are predicted too, which scikit-learn itself refuses.
+
+        Returns
+        -------
+        dict of str to ndarray of shape (rows, ...)
+            By output name.
+        """
+        outputs = self.schema.outputs
         if rows == 0:
-            return self._nothing()
+            return {output.name: empty(output) for output in outputs}
         if self._session is not None:
-            result = self._session.run(columns)["prediction"]
-            first = self.schema.outputs[0]
-            dtype = NUMPY_TYPES[first.type] if isinstance(first, Column) else first.dtype
-            result = result.astype(dtype, copy=False)
+            found = self._session.run(columns)
+            result = {
+                output.name: found[output.name].astype(_dtype(output), copy=False)
+                for output in outputs
+            }
         else:
             from pyfunc_packaging.frame import to_frame
 
-            result = np.asarray(self._reference.predict(to_frame(self.schema.columns, columns)))
-        if result.ndim == 0 or len(result) != rows:
-            raise ModelFailure(
-                f"the model returned predictions of shape {result.shape} for {rows} rows"
-            )
+            frame = to_frame(self.schema.columns, columns)
+            result = predict_outputs(self._reference, outputs, frame)
+        for array in result.values():
+            if array.ndim == 0 or len(array) != rows:
+                raise ModelFailure(
+                    f"the model returned predictions of shape {array.shape} for {rows} rows"
+                )
         return result
 
-    def _nothing(self) -> npt.NDArray[Any]:
-        """Predictions for zero rows, which scikit-learn itself refuses to make."""
-        first = self.schema.outputs[0]
-        if isinstance(first, Column):
-            count = len(self.schema.outputs)
-            return np.empty((0,) if count == 1 else (0, count), NUMPY_TYPES[first.type])
-        return np.empty((0, *first.shape[1:]), first.dtype)
+
+def _dtype(output: Column | Tensor) -> str:
+    return NUMPY_TYPES[output.type] if isinstance(output, Column) else output.dtype
 
 
 def load_session(bundle: Bundle) -> OnnxSession:

@@ -5,8 +5,6 @@ Needs numpy and onnxruntime only: no pandas, no scikit-learn, nothing that is un
 
 from __future__ import annotations
 
-import functools
-import re
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -15,7 +13,8 @@ import numpy as np
 import numpy.typing as npt
 
 from pyfunc_packaging.errors import MalformedBundle, UnsuitableData, ValuesRefused
-from pyfunc_packaging.schema import MAX_EXACT, NUMPY_TYPES, Column
+from pyfunc_packaging.ranges import check_exact, check_range, limits
+from pyfunc_packaging.schema import NUMPY_TYPES, Column
 
 Array = npt.NDArray[Any]
 
@@ -29,9 +28,6 @@ REFUSED = "refused"
 #: Optimisations of ONNX Runtime that change results: this one takes float64 constants for 1 or 0
 #: that are so in float32 only, and leaves out ``x * 1.00000001`` (seen in 1.32).
 INEXACT_OPTIMIZERS = ["NoopElimination"]
-
-#: dtypes that hold every number of their MLflow type.
-_WIDE = frozenset({"float64", "int64", "bool"})
 
 
 class OnnxSession:
@@ -98,8 +94,9 @@ class OnnxSession:
                 feeds[name] = cells.reshape(-1, 1)
             else:
                 feeds[name] = to_input(column, cells)
-        results = dict(zip(self._outputs, self._session.run(None, feeds), strict=True))
-        if REFUSED in results and results.pop(REFUSED).any():
+        results = dict(zip(self._outputs, self._session.run(self._outputs, feeds), strict=True))
+        # count_nonzero takes a tenth of the time of any()
+        if REFUSED in results and np.count_nonzero(results.pop(REFUSED)):
             raise ValuesRefused(
                 "the model refuses these values: one is infinite, too large, missing or unknown to"
                 " it, or becomes so on the way through the pipeline"
@@ -121,7 +118,7 @@ def input_dtype(column: Column) -> Any:
 def _as_it_is(column: Column) -> np.dtype[Any] | None:
     """The dtype in which cells need no conversion and no check; None where all are looked at."""
     dtype = input_dtype(column)
-    if dtype not in (np.float64, np.int64) or (column.dtype and column.dtype not in _WIDE):
+    if dtype not in (np.float64, np.int64) or limits(column.dtype) is not None:
         return None
     return np.dtype(dtype) if NUMPY_TYPES[column.type] == np.dtype(dtype).name else None
 
@@ -131,8 +128,7 @@ def to_input(column: Column, values: Array) -> Array:
     dtype = input_dtype(column)
     if dtype is np.str_:
         return _texts(column, values.tolist())
-    if column.dtype is not None and column.dtype not in _WIDE:
-        _check_range(column, values)
+    check_range(column, values)
     if isinstance(values, np.ma.MaskedArray):
         values = _unmasked(column, values)
     return values.astype(dtype, copy=False).reshape(-1, 1)
@@ -153,34 +149,6 @@ def _unmasked(column: Column, values: np.ma.MaskedArray[Any, Any]) -> Array:
     """Integers or booleans with gaps as floats with NaN."""
     missing = np.ma.getmaskarray(values)
     data = np.ma.getdata(values)
-    if data.dtype.kind in "iu" and (np.abs(data[~missing]) > MAX_EXACT).any():
-        raise UnsuitableData(
-            f"column {column.name!r}: an integer beyond 2**53 next to missing values cannot be"
-            f" held exactly; send the rows with missing values in a request of their own"
-        )
+    if data.dtype.kind in "iu":
+        check_exact(column, data, missing)
     return np.where(missing, np.nan, data.astype(np.float64))
-
-
-def _check_range(column: Column, values: Array) -> None:
-    """MLflow's types are wider than some of pandas, in which such a number could not stand."""
-    limits = _limits(column.dtype) if column.dtype else None
-    if limits is None or not len(values):
-        return
-    numbers = np.ma.getdata(values)
-    if numbers.dtype.kind == "f":
-        numbers = numbers[np.isfinite(numbers)]
-    if len(numbers) and not (limits[0] <= numbers.min() and numbers.max() <= limits[1]):
-        raise UnsuitableData(
-            f"column {column.name!r}: a number is too large for {column.dtype}, which the column"
-            f" had in training"
-        )
-
-
-@functools.lru_cache(maxsize=256)
-def _limits(dtype: str) -> tuple[float, float] | None:
-    """Smallest and largest number of a narrow pandas dtype, such as ``int8`` or ``UInt16``."""
-    match = re.match(r"(u?int|float)(8|16|32)\b", dtype.lower())
-    if match is None:
-        return None
-    info = (np.finfo if match[1] == "float" else np.iinfo)(match[0])
-    return float(info.min), float(info.max)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
@@ -11,10 +11,16 @@ import numpy.typing as npt
 import pandas as pd
 from sklearn.exceptions import NotFittedError
 
+from pyfunc_packaging.classification import classifier_outputs, has_probabilities
 from pyfunc_packaging.errors import UnsuitableData, UnsuitableModel
 from pyfunc_packaging.frame import from_frame, to_frame
 from pyfunc_packaging.infer import infer_columns, infer_outputs, probe
 from pyfunc_packaging.schema import Schema
+from pyfunc_packaging.scoring import method_of, predict_outputs
+
+Values = Mapping[str, npt.NDArray[Any]]
+#: From rows to predictions by output name.
+Predict = Callable[[pd.DataFrame], Values]
 
 #: Rows that the model is tried on before it is packaged.
 _TRIAL_ROWS = 1000
@@ -32,7 +38,8 @@ def make_schema(model: Any, rows: pd.DataFrame, y: Any, output_name: str | None)
     y : Series, DataFrame or array of n values, or None
         The target, for the name of the output.
     output_name : str, optional
-        Name of the output, instead.
+        Name of the output, instead. The labels of a classifier are called ``"label"`` unless this
+        says otherwise, and its probabilities ``"probability"``.
 
     Returns
     -------
@@ -56,18 +63,29 @@ def make_schema(model: Any, rows: pd.DataFrame, y: Any, output_name: str | None)
     names = _output_names(rows, y, output_name)
     _check_model(model, rows, names)
     trial = rows.head(_TRIAL_ROWS)
-    returned = _try(model, trial)
+    returned = _try(model, model.predict, trial)
+    chances = _try(model, model.predict_proba, trial) if has_probabilities(model) else None
     if hasattr(returned, "columns") and output_name is None:
         names = [str(column) for column in returned.columns]
     predictions = np.asarray(returned)
-    outputs = infer_outputs(predictions, len(trial), names)
-    columns = probe(columns, trial, model.predict)
+    outputs = classifier_outputs(model, predictions, chances, name=output_name)
+    outputs = outputs or infer_outputs(predictions, len(trial), names)
+
+    def predict(rows: pd.DataFrame) -> dict[str, npt.NDArray[Any]]:
+        return predict_outputs(model, outputs, rows)
+
+    def ask(rows: pd.DataFrame) -> Any:
+        # labels are never infinite; the probabilities beside them may be
+        last = outputs[-1]
+        return predict(rows)[last.name] if method_of(last) != "predict" else model.predict(rows)
+
+    columns = probe(columns, trial, ask)
     columns = tuple(
         replace(column, nullable=column.nullable or bool(rows[column.name].isna().any()))
         for column in columns
     )
     schema = Schema(inputs=columns, outputs=outputs)
-    _check_round_trip(model, schema, trial, predictions)
+    _check_round_trip(model, predict, schema, trial)
     return schema
 
 
@@ -108,9 +126,9 @@ def _check_model(model: Any, rows: pd.DataFrame, names: Sequence[str]) -> None:
         )
 
 
-def _try(model: Any, rows: pd.DataFrame) -> Any:
+def _try(model: Any, method: Callable[[pd.DataFrame], Any], rows: pd.DataFrame) -> Any:
     try:
-        return model.predict(rows)
+        return method(rows)
     except NotFittedError as error:
         raise UnsuitableModel(
             f"the {type(model).__name__} is not fitted; call fit(X, y) first"
@@ -122,11 +140,10 @@ def _try(model: Any, rows: pd.DataFrame) -> Any:
         ) from error
 
 
-def _check_round_trip(
-    model: Any, schema: Schema, rows: pd.DataFrame, expected: npt.NDArray[Any]
-) -> None:
+def _check_round_trip(model: Any, predict: Predict, schema: Schema, rows: pd.DataFrame) -> None:
     """Rows that went through the wire's types must still give the same predictions."""
-    if not _equal(np.asarray(_try(model, rows)), expected):
+    expected = _try(model, predict, rows)
+    if not _equal(_try(model, predict, rows), expected):
         raise UnsuitableModel(
             "the model does not predict the same for the same rows twice; give it a fixed"
             " random_state, or leave out what is random when it predicts"
@@ -137,14 +154,18 @@ def _check_round_trip(
         " attributes, or Python objects in a column; compute it from columns"
     )
     try:
-        again = np.asarray(model.predict(carried))
+        again = predict(carried)
     except Exception as error:  # whatever the user's model raises, it raises for lack of that
         raise UnsuitableData(f"{advice} ({type(error).__name__}: {error})") from error
     if not _equal(again, expected):
         raise UnsuitableData(advice)
 
 
-def _equal(one: npt.NDArray[Any], other: npt.NDArray[Any]) -> bool:
+def _equal(one: Values, other: Values) -> bool:
+    return all(_same(one[name], other[name]) for name in one)
+
+
+def _same(one: npt.NDArray[Any], other: npt.NDArray[Any]) -> bool:
     if one.shape == other.shape and one.dtype.kind == other.dtype.kind == "f":
         return bool(np.allclose(one, other, rtol=1e-6, atol=0.0, equal_nan=True))
     return bool(np.array_equal(one, other))

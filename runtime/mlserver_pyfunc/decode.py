@@ -10,13 +10,13 @@ from __future__ import annotations
 import math
 from collections import Counter
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from typing import Any, Protocol
 
 import numpy as np
 import numpy.typing as npt
 
-from mlserver_pyfunc.elements import Array, read_elements, read_plain
+from mlserver_pyfunc.elements import Array, read_elements
+from mlserver_pyfunc.plain import Decoded, PlainReader
 from mlserver_pyfunc.text import read_binary, read_datetimes, read_text
 from pyfunc_packaging.errors import InvalidRequest
 from pyfunc_packaging.schema import NUMPY_TYPES, Column, Schema, Tensor
@@ -35,29 +35,14 @@ class InputTensor(Protocol):
     parameters: Any
 
 
-@dataclass(frozen=True)
-class Decoded:
-    """The inputs of one request.
-
-    Parameters
-    ----------
-    values : mapping of str to ndarray
-        A column of shape (n,), or a tensor, by input name; missing values as
-        :mod:`pyfunc_packaging.frame` says.
-    rows : int
-        n, the same for all inputs.
-    """
-
-    values: Mapping[str, Array]
-    rows: int
-
-
 class Decoder:
     """Decodes the requests of one model.
 
     Parameters
     ----------
     schema : Schema
+    plain : PlainReader, optional
+        Of the same schema, to share it.
 
     Examples
     --------
@@ -70,14 +55,9 @@ class Decoder:
     Decoded(values={'age': array([52, 21])}, rows=2)
     """
 
-    def __init__(self, schema: Schema) -> None:
+    def __init__(self, schema: Schema, plain: PlainReader | None = None) -> None:
         self._fields = {field.name: field for field in schema.inputs}
-        #: For columns of the usual types, the datatype that needs no conversion.
-        self._plain = {
-            column.name: (column, column.datatype)
-            for column in schema.columns
-            if column.type in ("double", "long", "string")
-        }
+        self._plain = plain or PlainReader(schema)
 
     def decode(self, inputs: Sequence[InputTensor]) -> Decoded:
         """Decode the inputs of a request, in any order.
@@ -87,7 +67,7 @@ class Decoder:
         InvalidRequest
             If they are not what the signature says.
         """
-        plain = self._decode_plain(inputs)
+        plain = self._read_plain(inputs)
         if plain is not None:
             return plain
         tensors: dict[str, InputTensor] = {}
@@ -110,47 +90,17 @@ class Decoder:
         }
         return Decoded(values, rows)
 
-    def _decode_plain(self, inputs: Sequence[InputTensor]) -> Decoded | None:
-        """The usual request, fast; None for whatever needs a closer look, or a message.
-
-        Usual: columns of numbers and texts in the datatype of their metadata, as flat lists, each
-        of one shape, [n] or [n, 1].
-        """
-        if not inputs or len(inputs) != len(self._fields) or not isinstance(inputs[0].shape, list):
+    def _read_plain(self, inputs: Sequence[InputTensor]) -> Decoded | None:
+        """The usual request, fast; None for whatever needs a closer look, or a message."""
+        if not inputs or any(tensor.parameters is not None for tensor in inputs):
             return None
-        shape = inputs[0].shape
-        if (
-            not (len(shape) == 1 or (len(shape) == 2 and shape[1] == 1))
-            or type(shape[0]) is not int
-        ):
-            return None
-        rows = shape[0]
-        values: dict[str, Array] = {}
-        for tensor in inputs:
-            if type(tensor.name) is not str:
-                return None
-            column, datatype = self._plain.get(tensor.name, (None, None))
-            data = getattr(tensor.data, "root", tensor.data)
-            if (
-                column is None
-                or tensor.shape != shape
-                or getattr(tensor.datatype, "value", tensor.datatype) != datatype
-                or type(data) is not list
-                or len(data) != rows
-            ):
-                return None
-            if datatype != "BYTES":
-                cells = read_plain(
-                    data, NUMPY_TYPES[column.type], nullable=column.nullable, finite=column.finite
-                )
-            elif tensor.parameters is None and set(map(type, data)) == {str}:
-                cells = np.array(data, dtype=object)
-            else:
-                return None
-            if cells is None:
-                return None
-            values[column.name] = cells
-        return Decoded(values, rows) if len(values) == len(inputs) else None
+        heads = [
+            (tensor.name, getattr(tensor.datatype, "value", tensor.datatype), tensor.shape)
+            for tensor in inputs
+        ]
+        return self._plain.read(
+            heads, [getattr(tensor.data, "root", tensor.data) for tensor in inputs]
+        )
 
     def _check_names(self, tensors: Mapping[str, InputTensor]) -> None:
         if tensors.keys() == self._fields.keys():

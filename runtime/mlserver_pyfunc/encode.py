@@ -4,8 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
@@ -18,8 +17,7 @@ Array = npt.NDArray[Any]
 Output = Column | Tensor
 
 
-@dataclass(frozen=True)
-class Encoded:
+class Encoded(NamedTuple):
     """One output tensor; ``data`` is flat, in row-major order.
 
     BYTES are bytes and a missing number is NaN, as gRPC needs them. The REST server writes text and

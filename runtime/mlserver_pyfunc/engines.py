@@ -28,7 +28,7 @@ from pyfunc_packaging.errors import (
     ValuesRefused,
 )
 from pyfunc_packaging.schema import Column, Schema, Tensor
-from pyfunc_packaging.scoring import Scorer, choose_engine
+from pyfunc_packaging.scoring import Scorer, choose_engine, empty
 
 Array = npt.NDArray[Any]
 
@@ -117,7 +117,7 @@ class BundleEngine:
         """Predict; see :class:`Engine`."""
         _ = params  # a bundle has none
         try:
-            result = self._scorer.predict_columns(values, rows)
+            return self._scorer.predict_columns(values, rows)
         except ValuesRefused as error:
             raise self._refused() from error
         except PyFuncError:
@@ -127,7 +127,6 @@ class BundleEngine:
                 logger.warning("the model refused a request", exc_info=error)
                 raise self._refused() from error
             raise ModelFailure(_raised(error)) from error
-        return name_predictions(result, self.schema.outputs)
 
     @property
     def _closed(self) -> list[str]:
@@ -179,7 +178,7 @@ class MlflowEngine:
     ) -> dict[str, Array]:
         """Predict through MLflow; see :class:`Engine`."""
         if rows == 0:
-            return {output.name: _empty(output) for output in self.schema.outputs}
+            return {output.name: empty(output) for output in self.schema.outputs}
         return name_predictions(self._call(values, params), self.schema.outputs)
 
     def _call(self, values: Mapping[str, Array], params: Mapping[str, Any]) -> Any:
@@ -321,10 +320,3 @@ def _merge(
         else seen
         for seen in observed
     )
-
-
-def _empty(output: Column | Tensor) -> Array:
-    if isinstance(output, Column):
-        return np.empty(0, _dtype(output))
-    shape = tuple(0 if size == -1 else size for size in output.shape)
-    return np.empty(shape, "object" if output.datatype == "BYTES" else output.dtype)

@@ -10,20 +10,39 @@ import json
 import re
 from typing import Any
 
-from mlserver.rest.requests import Request
+import orjson
 
 #: 19 digits or more that begin a JSON number; the largest signed integer of 64 bits has 19.
 _LONG_INTEGER = re.compile(rb"[\[,:\s]-?\d{19}")
 
+#: Makes a zero of every digit, so that a search for one text finds any run of digits: ten times
+#: faster than the expression, which few bodies need then.
+_ZEROS = bytes(ord("0") if chr(code).isdigit() and code < 128 else code for code in range(256))
+_RUN = b"0" * 19
 
-class ExactRequest(Request):  # type: ignore[misc]  # MLServer is not typed
-    """MLServer's request, with exact integers."""
 
-    async def json(self) -> Any:
-        """Parse the body; see :class:`starlette.requests.Request`."""
-        if not hasattr(self, "_json"):
-            self._json = await super().json()  # refuses what is no JSON, in orjson's strict way
-            body = await self.body()
-            if _LONG_INTEGER.search(body):
-                self._json = json.loads(body)
-        return self._json
+def parse_exactly(body: bytes) -> Any:
+    """Parse JSON.
+
+    Parameters
+    ----------
+    body : bytes
+
+    Returns
+    -------
+    object
+
+    Raises
+    ------
+    orjson.JSONDecodeError
+        If it is no JSON; NaN and Infinity are none.
+
+    Examples
+    --------
+    >>> parse_exactly(b"[18446744073709551616, 0.5]")
+    [18446744073709551616, 0.5]
+    """
+    content = orjson.loads(body)
+    if _RUN in body.translate(_ZEROS) and _LONG_INTEGER.search(body):
+        return json.loads(body)
+    return content

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
-from typing import Any
+from types import MappingProxyType
+from typing import Any, TypeVar
 
 from mlserver import MLModel, ModelSettings
+from mlserver.context import model_context
 from mlserver.errors import ModelNotReady
 from mlserver.logging import logger
 from mlserver.types import Datatype as MLServerDatatype
@@ -24,10 +26,11 @@ from mlserver.types import (
 )
 from mlserver.utils import get_model_uri
 
-from mlserver_pyfunc.decode import Decoder
+from mlserver_pyfunc.decode import Decoder, InputTensor
 from mlserver_pyfunc.encode import Encoded, Encoder
 from mlserver_pyfunc.engines import BundleEngine, Engine, load_engine
 from mlserver_pyfunc.params import read_params
+from mlserver_pyfunc.plain import Decoded, PlainReader
 from mlserver_pyfunc.status import to_mlserver_error
 from pyfunc_packaging.errors import ModelFailure, PyFuncError, WrongPredictions
 from pyfunc_packaging.golden import differences
@@ -36,6 +39,10 @@ from pyfunc_packaging.schema import Column, Tensor
 #: Seconds for which one request may hold up the event loop, and the probes with it. Anything
 #: longer goes to a thread, which costs a request some tens of microseconds.
 _PROMPT = 2e-3
+
+_NONE: Mapping[str, Any] = MappingProxyType({})
+Rendered = TypeVar("Rendered")
+Result = TypeVar("Result")
 
 
 class PyFuncRuntime(MLModel):  # type: ignore[misc]  # MLServer is not typed
@@ -71,18 +78,19 @@ class PyFuncRuntime(MLModel):  # type: ignore[misc]  # MLServer is not typed
         PyFuncError
             If the model cannot be served; the message is one line that says why.
         """
-        self._engine: Engine = await self._in_thread(load_engine, await self._find_model())
+        self._engine: Engine = await self.in_thread(load_engine, await self._find_model())
         schema = self._engine.schema
         self._params = schema.params
-        self._decoder = Decoder(schema)
+        self.plain = PlainReader(schema)
+        self._decoder = Decoder(schema, self.plain)
         self._encoder = Encoder(schema.outputs)
         self._settings.platform = self._settings.platform or self._engine.platform
         self.inputs = [_metadata(field) for field in schema.inputs]
         self.outputs = [_metadata(field) for field in schema.outputs]
         if isinstance(self._engine, BundleEngine):
-            request = await self._in_thread(self._check_golden, self._engine)
+            request = await self.in_thread(self._check_golden, self._engine)
             if self._engine.concurrent:
-                self._prompt_rows = await self._in_thread(self._count_prompt_rows, request)
+                self._prompt_rows = await self.in_thread(self._count_prompt_rows, request)
         return True
 
     async def _find_model(self) -> Path:
@@ -94,32 +102,56 @@ class PyFuncRuntime(MLModel):  # type: ignore[misc]  # MLServer is not typed
 
     async def predict(self, payload: InferenceRequest) -> InferenceResponse:
         """Answer one request; see :class:`mlserver.MLModel`."""
-        try:
-            if self._is_prompt(payload):
-                outputs = self._infer(payload)
-            else:
-                outputs = await self._in_thread(self._infer, payload)
-        except PyFuncError as error:
-            if isinstance(error, ModelFailure):
-                logger.error("model %s failed: %s", self.name, error, exc_info=error)
-            raise to_mlserver_error(error) from error
+        outputs = await self.infer(
+            payload.inputs,
+            [output.name for output in payload.outputs or []],
+            _extras(payload.parameters),
+            _to_mlserver,
+        )
         # what we made ourselves needs no validation, which would look at every value
         return InferenceResponse.model_construct(
             id=payload.id,
             model_name=self.name,
             model_version=self.version,
             parameters=None,
-            outputs=[
-                ResponseOutput.model_construct(
-                    name=output.name,
-                    shape=output.shape,
-                    datatype=output.datatype,
-                    parameters=None,
-                    data=TensorData.model_construct(root=output.data),
-                )
-                for output in outputs
-            ],
+            outputs=outputs,
         )
+
+    async def infer(
+        self,
+        inputs: Sequence[InputTensor] | Decoded,
+        requested: Sequence[str],
+        parameters: Mapping[str, Any],
+        render: Callable[[Sequence[Encoded]], Rendered],
+    ) -> Rendered:
+        """Decode, predict, encode and render; all of it in the model's thread unless it is short.
+
+        Parameters
+        ----------
+        inputs : sequence of InputTensor, or Decoded
+        requested : sequence of str
+            Names of the outputs to send; empty for all.
+        parameters : mapping
+            Of the request, without those that the protocol itself names.
+        render : callable
+            Makes what is returned of the encoded outputs.
+
+        Raises
+        ------
+        mlserver.errors.MLServerError
+            With the status and the message for the client; our own fault is in the log then.
+        """
+
+        def work() -> Rendered:
+            return render(self._infer(inputs, requested, parameters))
+
+        try:
+            return work() if self._is_prompt(inputs) else await self.in_thread(work)
+        except PyFuncError as error:
+            if isinstance(error, ModelFailure):
+                with model_context(self.settings):
+                    logger.error("model %s failed: %s", self.name, error, exc_info=error)
+            raise to_mlserver_error(error) from error
 
     async def predict_stream(
         self, payloads: AsyncIterator[InferenceRequest]
@@ -133,7 +165,14 @@ class PyFuncRuntime(MLModel):  # type: ignore[misc]  # MLServer is not typed
         self._executor.shutdown(wait=False)
         return True
 
-    async def _in_thread(self, function: Any, *arguments: Any) -> Any:
+    async def in_thread(self, function: Callable[..., Result], *arguments: Any) -> Result:
+        """Call a function in the model's thread, after all that waits there.
+
+        Raises
+        ------
+        mlserver.errors.ModelNotReady
+            If the model is being unloaded.
+        """
         loop = asyncio.get_running_loop()
         try:
             future = loop.run_in_executor(self._executor, function, *arguments)
@@ -141,18 +180,24 @@ class PyFuncRuntime(MLModel):  # type: ignore[misc]  # MLServer is not typed
             raise ModelNotReady(self.name, self.version) from error
         return await future
 
-    def _is_prompt(self, payload: InferenceRequest) -> bool:
+    def _is_prompt(self, inputs: Sequence[InputTensor] | Decoded) -> bool:
         """Whether a request is so small that it needs no thread."""
-        shape = payload.inputs[0].shape if payload.inputs else None
+        if isinstance(inputs, Decoded):
+            return inputs.rows <= self._prompt_rows
+        shape = inputs[0].shape if inputs else None
         rows = shape[0] if isinstance(shape, list) and shape else None
         return isinstance(rows, int) and rows <= self._prompt_rows
 
-    def _infer(self, payload: InferenceRequest) -> list[Encoded]:
+    def _infer(
+        self,
+        inputs: Sequence[InputTensor] | Decoded,
+        requested: Sequence[str] = (),
+        parameters: Mapping[str, Any] = _NONE,
+    ) -> list[Encoded]:
         """Decode, predict, encode."""
-        requested = [output.name for output in payload.outputs or []]
         names = self._encoder.select(requested)
-        params = read_params(self._params, _extras(payload.parameters))
-        decoded = self._decoder.decode(payload.inputs)
+        params = read_params(self._params, parameters)
+        decoded = inputs if isinstance(inputs, Decoded) else self._decoder.decode(inputs)
         predictions = self._engine.predict(decoded.values, rows=decoded.rows, params=params)
         return self._encoder.encode(predictions, rows=decoded.rows, names=names)
 
@@ -162,7 +207,7 @@ class PyFuncRuntime(MLModel):  # type: ignore[misc]  # MLServer is not typed
         request = InferenceRequest(
             inputs=[RequestInput(**tensor) for tensor in golden["request"]["inputs"]]
         )
-        found = [output.to_json() for output in self._infer(request)]
+        found = [output.to_json() for output in self._infer(request.inputs)]
         difference = differences(golden["response"], {"outputs": found})
         if difference is not None:
             raise WrongPredictions(
@@ -177,9 +222,22 @@ class PyFuncRuntime(MLModel):  # type: ignore[misc]  # MLServer is not typed
         taken = []
         for _ in range(5):  # the first ones warm up
             start = time.perf_counter()
-            self._infer(request)
+            self._infer(request.inputs)
             taken.append(time.perf_counter() - start)
         return int(request.inputs[0].shape[0] * _PROMPT / min(taken))
+
+
+def _to_mlserver(outputs: Sequence[Encoded]) -> list[ResponseOutput]:
+    return [
+        ResponseOutput.model_construct(
+            name=output.name,
+            shape=output.shape,
+            datatype=output.datatype,
+            parameters=None,
+            data=TensorData.model_construct(root=output.data),
+        )
+        for output in outputs
+    ]
 
 
 def _extras(parameters: Parameters | None) -> Mapping[str, Any]:
@@ -190,6 +248,8 @@ def _metadata(field: Column | Tensor) -> MetadataTensor:
     parameters = None
     if isinstance(field, Column) and field.type == "datetime":
         parameters = Parameters(content_type="datetime")
+    if isinstance(field, Tensor) and field.classes is not None:
+        parameters = Parameters.model_validate({"classes": list(field.classes)})
     return MetadataTensor(
         name=field.name,
         datatype=MLServerDatatype(field.datatype),

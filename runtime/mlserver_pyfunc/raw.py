@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import math
-import struct
 from collections.abc import Mapping
 
 from mlserver.grpc import dataplane_pb2 as pb
 
+from mlserver_pyfunc.binary_tensors import split_elements
 from mlserver_pyfunc.elements import NUMBERS
 from pyfunc_packaging.errors import InvalidRequest
 
@@ -76,7 +76,7 @@ def check_raw_contents(request: pb.ModelInferRequest) -> None:
             raise InvalidRequest(f"input {tensor.name!r:.80}: expected a shape without negatives")
         size = math.prod(tensor.shape)
         if tensor.datatype == "BYTES":
-            _check_bytes(tensor.name, content, size)
+            split_elements(tensor.name, content, size)
             continue
         if tensor.datatype not in NUMBERS:
             known = ", ".join([*NUMBERS, "BYTES"])
@@ -92,20 +92,3 @@ def check_raw_contents(request: pb.ModelInferRequest) -> None:
             )
         if tensor.datatype == "BOOL" and max(content, default=0) > 1:
             raise InvalidRequest(f"input {tensor.name!r:.80}: expected bytes 0 or 1 for BOOL")
-
-
-def _check_bytes(name: str, content: bytes, size: int) -> None:
-    """Walk the length prefixes: four bytes, little-endian, before each element."""
-    offset, count = 0, 0
-    while offset < len(content):
-        if offset + 4 > len(content):
-            raise InvalidRequest(f"input {name!r:.80}: the raw bytes end within a length prefix")
-        (length,) = struct.unpack_from("<I", content, offset)
-        offset += 4 + length
-        count += 1
-        if offset > len(content):
-            raise InvalidRequest(
-                f"input {name!r:.80}, value {count - 1}: its length prefix goes beyond the bytes"
-            )
-    if count != size:
-        raise InvalidRequest(f"input {name!r:.80}: expected {size} raw elements, got {count}")

@@ -9,12 +9,10 @@ from __future__ import annotations
 
 import asyncio
 import logging
-import re
 from collections.abc import AsyncIterator, Sequence
 from typing import Any
 
 import grpc
-import mlserver.rest.app
 from fastapi import Request
 from fastapi.exceptions import RequestValidationError
 from mlserver import MLServer, ModelSettings, Settings
@@ -23,17 +21,20 @@ from mlserver.grpc import GRPCServer
 from mlserver.grpc import dataplane_pb2 as pb
 from mlserver.grpc.logging import logger as grpc_logger
 from mlserver.logging import logger
-from mlserver.middleware import InferenceMiddleware, InferenceMiddlewares
+from mlserver.middleware import InferenceMiddlewares
 from mlserver.repository import ModelRepository
 from mlserver.rest import RESTServer
 from mlserver.rest.responses import Response
-from mlserver.types import InferenceRequest, InferenceResponse
 from mlserver.utils import install_uvloop_event_loop
 from starlette.exceptions import HTTPException
+from starlette.middleware.gzip import GZipMiddleware
+from starlette.routing import Route
 
-from mlserver_pyfunc.exact_json import ExactRequest
+from mlserver_pyfunc.fast_lane import FastLane, is_wanted
+from mlserver_pyfunc.headers import HeadersThatFit
+from mlserver_pyfunc.infer_endpoint import InferEndpoint, find_place
 from mlserver_pyfunc.raw import check_request
-from mlserver_pyfunc.status import to_mlserver_error
+from mlserver_pyfunc.status import FAULT, to_mlserver_error
 from pyfunc_packaging.errors import InvalidRequest, PyFuncError
 
 #: Exit statuses of the server process; documented in ``pyfunc serve --help``.
@@ -70,7 +71,7 @@ class PyFuncServer(MLServer):  # type: ignore[misc]  # MLServer is not typed
         # MLServer calls a server without models ready
         self._data_plane.ready = self._ready
         self._data_plane._inference_middleware = InferenceMiddlewares(
-            self._data_plane._inference_middleware, _HeadersThatFit()
+            self._data_plane._inference_middleware, HeadersThatFit()
         )
 
     async def _ready(self) -> bool:
@@ -127,66 +128,52 @@ class _StartedModels(ModelRepository):  # type: ignore[misc]  # MLServer is not 
         return found
 
 
-class _HeadersThatFit(InferenceMiddleware):  # type: ignore[misc]  # MLServer is not typed
-    """Drops response headers that HTTP or gRPC cannot carry.
-
-    MLServer repeats the request's id in CloudEvents headers, where a line break or a letter beyond
-    ASCII would break the whole response.
-    """
-
-    def request_middleware(
-        self, request: InferenceRequest, model_settings: ModelSettings
-    ) -> InferenceRequest:
-        return request
-
-    def response_middleware(
-        self, response: InferenceResponse, model_settings: ModelSettings
-    ) -> InferenceResponse:
-        parameters = response.parameters
-        if parameters is not None and parameters.headers:
-            parameters.headers = {
-                name: value
-                for name, value in parameters.headers.items()
-                if _HEADER_VALUE.fullmatch(str(value))
-            }
-        return response
-
-
-#: Printable ASCII without spaces around it (RFC 9110, section 5.5), of a length that fits anywhere.
-_HEADER_VALUE = re.compile(r"[!-~]([ -~]{0,254}[!-~])?")
-
-
 class PyFuncRESTServer(RESTServer):  # type: ignore[misc]  # MLServer is not typed
     """MLServer's REST server, with every refusal as ``{"error": …}``."""
 
     def __init__(self, *args: Any) -> None:
         super().__init__(*args)
-        # MLServer's routes look their request class up here, and leave no other way to choose it
-        mlserver.rest.app.Request = ExactRequest
+        self._has_fast_lane = is_wanted(self._settings)
         self._app.add_exception_handler(RequestValidationError, _explain_body)
         self._app.add_exception_handler(HTTPException, _explain_http)
         self._app.add_exception_handler(Exception, _admit_fault)
-        # Server-sent events answer a client's mistake with a bare 500, and our models never stream
+        endpoint = InferEndpoint(self._data_plane, self._settings)
         self._app.router.routes[:] = [
-            route for route in self._app.router.routes if not route.path.endswith("_stream")
+            _replace(route, endpoint)
+            for route in self._app.router.routes
+            # Server-sent events answer a client's mistake with a bare 500, and our models never
+            # stream
+            if not route.path.endswith("_stream")
+        ]
+        # our answers to inference requests are compressed as it pays, or not
+        self._app.user_middleware[:] = [
+            middleware
+            for middleware in self._app.user_middleware
+            if middleware.cls is not GZipMiddleware
         ]
 
     def _get_config(self) -> Any:
         config = super()._get_config()
         config.timeout_graceful_shutdown = SHUTDOWN_SECONDS
+        if self._has_fast_lane:
+            config.app = FastLane(config.app, self._data_plane, self._settings)
         return config
+
+
+def _replace(route: Any, endpoint: InferEndpoint) -> Any:
+    """MLServer's routes for inference, with our endpoint."""
+    if route.path.endswith("/infer"):
+        return Route(route.path, endpoint.infer, methods=["POST"])
+    return route
 
 
 async def _admit_fault(request: Request, error: Exception) -> Response:
     """Our own fault; the traceback goes to the log, as Starlette raises the error again."""
-    return Response({"error": "an internal error; the server's log has it"}, status_code=500)
+    return Response({"error": FAULT}, status_code=500)
 
 
 async def _explain_http(request: Request, error: HTTPException) -> Response:
     detail = error.detail
-    encoding = request.headers.get("content-encoding")
-    if error.status_code == 400 and encoding:  # the only way that reading a body fails so
-        detail = f"the body cannot be decoded: Content-Encoding says {encoding!r:.80}, it is not"
     if error.status_code == 404:
         detail = f"there is no {request.url.path:.200}; this server speaks V2 only: /v2/…"
     return Response({"error": detail}, status_code=error.status_code, headers=error.headers)
@@ -194,35 +181,8 @@ async def _explain_http(request: Request, error: HTTPException) -> Response:
 
 async def _explain_body(request: Request, error: RequestValidationError) -> Response:
     first = error.errors()[0]
-    if first["type"] == "json_invalid":
-        reason = first.get("ctx", {}).get("error", "it cannot be parsed")
-        message = f"the body is not JSON: {reason}"
-    elif not isinstance(error.body, dict):
-        message = "the body is not a V2 inference request: expected a JSON object with inputs"
-        content_type = request.headers.get("content-type", "")
-        if "json" not in content_type:
-            message += f"; send it with Content-Type: application/json, not {content_type!r:.80}"
-    else:
-        message = f"{_place(first['loc'], error.body)}: {first['msg']}"
+    message = f"{find_place(first['loc'][1:], error.body)}: {first['msg']}"
     return Response({"error": message}, status_code=400)
-
-
-def _place(location: tuple[int | str, ...], body: Any) -> str:
-    """Where in the request something is wrong; inputs and outputs by their names."""
-    parts: list[str] = []
-    for step in location[1:]:
-        body = _child(body, step)
-        if isinstance(step, int) and isinstance(body, dict) and isinstance(body.get("name"), str):
-            parts[-1:] = [f"{parts[-1].removesuffix('s')} {body['name']!r:.80}"]
-        elif not isinstance(step, str) or "[" not in step:  # leave out pydantic's own type names
-            parts.append(str(step))
-    return ", ".join(parts) or "the body"
-
-
-def _child(body: Any, step: int | str) -> Any:
-    if isinstance(body, dict):
-        return body.get(step)
-    return body[step] if isinstance(body, list) and isinstance(step, int) else None
 
 
 class PyFuncGRPCServer(GRPCServer):  # type: ignore[misc]  # MLServer is not typed

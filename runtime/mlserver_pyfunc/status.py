@@ -4,10 +4,20 @@ from __future__ import annotations
 
 from mlserver.errors import MLServerError
 
-from pyfunc_packaging.errors import InvalidRequest, ModelFailure, PyFuncError, UnsuitableData
+from pyfunc_packaging.errors import (
+    InvalidRequest,
+    ModelFailure,
+    PyFuncError,
+    RequestTooLarge,
+    UnsuitableData,
+)
+
+#: What a client is told of our own fault.
+FAULT = "an internal error; the server's log has it"
 
 #: First match wins. MLServer's gRPC side turns 400 into INVALID_ARGUMENT and 500 into INTERNAL.
 _STATUSES: tuple[tuple[type[PyFuncError], int], ...] = (
+    (RequestTooLarge, 413),
     (InvalidRequest, 400),
     (UnsuitableData, 400),
     (ModelFailure, 500),

@@ -138,3 +138,21 @@ def test_what_is_not_covered() -> None:
     texts.fit(pd.DataFrame({"code": ["a", "b", "c"]}), [1.0, 2.0, 3.0])
     with pytest.raises(NotCompilable, match="onehotencoder: expected categories of numbers"):
         build_graph(texts, [Column("code", "double")])
+
+
+@pytest.mark.parametrize(
+    "encoder",
+    [
+        OneHotEncoder(),
+        OneHotEncoder(handle_unknown="ignore"),
+        OrdinalEncoder(encoded_missing_value=-1),
+        TargetEncoder(random_state=0, target_type="continuous"),
+    ],
+)
+@pytest.mark.parametrize("marker", [None, np.nan])
+def test_booleans_as_objects(encoder: Any, marker: Any) -> None:
+    random = np.random.default_rng(0)
+    flags = pd.Series(random.random(60) < 0.4, dtype=object)
+    flags[1::5] = marker
+    X = pd.DataFrame({"flag": flags, "code": random.integers(0, 4, 60)})
+    assert_compiles(encoder.fit(X, random.normal(size=60)), X, method="transform")

@@ -113,7 +113,45 @@ def test_what_is_not_covered(table: Callable[..., pd.DataFrame]) -> None:
     imputer = SimpleImputer(strategy="most_frequent", add_indicator=True).fit(X)
     with pytest.raises(NotCompilable, match="texts beside numbers"):
         assert_compiles(imputer, X, method="transform")
-    X = table("flags", 60, 1)
-    imputer = SimpleImputer(strategy="most_frequent").fit(X)
-    with pytest.raises(NotCompilable, match="booleans that may be missing are not filled"):
-        assert_compiles(imputer, X, method="transform")
+
+
+def booleans(dtype: str, marker: Any) -> pd.DataFrame:
+    """Booleans with gaps, beside numbers."""
+    random = np.random.default_rng(0)
+    flags = pd.Series(random.random(60) < 0.4, dtype=object)
+    flags[1::5] = marker
+    return pd.DataFrame({"flag": flags.astype(dtype), "x": random.normal(size=60)})
+
+
+@pytest.mark.parametrize(
+    "imputer",
+    [
+        SimpleImputer(),
+        SimpleImputer(strategy="most_frequent", add_indicator=True),
+        SimpleImputer(strategy="constant", fill_value=False),
+        MissingIndicator(error_on_new=False),
+    ],
+)
+@pytest.mark.parametrize(
+    ("dtype", "marker"), [("boolean", pd.NA), ("bool[pyarrow]", pd.NA), ("object", np.nan)]
+)
+def test_booleans_with_gaps(imputer: Any, dtype: str, marker: Any) -> None:
+    X = booleans(dtype, marker)
+    assert_compiles(imputer.fit(X), X, method="transform")
+    model = make_pipeline(imputer, LinearRegression()).fit(X, X["x"])
+    assert_compiles(model, X)
+
+
+@pytest.mark.parametrize(
+    "imputer", [SimpleImputer(strategy="most_frequent"), MissingIndicator(error_on_new=False)]
+)
+def test_none_among_booleans_is_no_missing_value_to_an_imputer(imputer: Any) -> None:
+    X = booleans("object", None)
+    with pytest.raises(NotCompilable) as refusal:
+        assert_compiles(imputer.fit(X), X, method="transform")
+    assert refusal.value.step == type(imputer).__name__
+    assert refusal.value.reason == (
+        "a missing value is None among the booleans of 'flag', and scikit-learn takes it for a"
+        " value here; convert before fit: X.astype({'flag': \"boolean\"})"
+    )
+    assert_compiles(SimpleImputer().fit(X), X, method="transform")  # the mean is of numbers

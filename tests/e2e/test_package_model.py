@@ -178,8 +178,10 @@ def test_classifier_with_text_labels(numbers: pd.DataFrame, tmp_path: Path) -> N
     labels = pd.Series(np.where(numbers["a"] > 0, "high", "low"), name="level")
     model = LogisticRegression().fit(numbers, labels)
     bundle = package_model(model, numbers, y=labels, path=tmp_path / "bundle", name="levels")
-    assert bundle.schema.outputs[0].datatype == "BYTES"
-    assert bundle.predict(numbers).tolist() == model.predict(numbers).tolist()
+    assert [output.datatype for output in bundle.schema.outputs] == ["BYTES", "FP64"]
+    found = bundle.predict(numbers)
+    assert found["label"].tolist() == model.predict(numbers).tolist()
+    np.testing.assert_allclose(found["probability"], model.predict_proba(numbers), rtol=1e-9)
 
 
 @pytest.mark.usefixtures("unchecked")

@@ -57,6 +57,26 @@ def test_from_notebook_to_answer(tmp_path: Path, start_server: Callable[..., Any
     assert refusal.json == json.loads(blocks("json")[1])
 
 
+def test_a_classifier(tmp_path: Path, start_server: Callable[..., Any]) -> None:
+    os.symlink(ROOT / "models", tmp_path / "models")
+    make_data = next(line for line in blocks("bash")[0].splitlines() if "data.py" in line)
+    run(shlex.split(make_data), tmp_path)
+    package, classify = blocks("python")
+    imports = package[: package.index("model = build_pipeline")]
+    (tmp_path / "notebook.py").write_text(imports + classify, encoding="utf-8")
+    run(["python", "notebook.py"], tmp_path)
+    server = start_server(tmp_path / "levels")
+    body = json.loads((ROOT / "models/california_housing/request.json").read_text())
+    answer = server.infer("PriceLevel", body).json
+    shown = json.loads(blocks("json")[2])
+    for expected, found in zip(shown["outputs"], answer["outputs"], strict=True):
+        if expected["name"] == "probability":
+            expected["data"] = pytest.approx(expected["data"], rel=1e-3)
+        assert found == expected
+    metadata = server.request("/v2/models/PriceLevel").json["outputs"][1]["parameters"]
+    assert f'`"classes": {json.dumps(metadata["classes"])}`' in (ROOT / "README.md").read_text()
+
+
 def test_make_knows_every_target_that_is_named() -> None:
     makefile = (ROOT / "Makefile").read_text(encoding="utf-8")
     for file in ("README.md", "CONTRIBUTING.md"):

@@ -197,7 +197,10 @@ RAW = {
         "input 'ocean_proximity', value 0: its length prefix",
     ),
     "cut within a length prefix": (replace_raw(8, b"\x01\x00"), "input 'ocean_proximity'"),
-    "too few texts": (replace_raw(8, pack_text([b"INLAND"])), "expected 10 raw elements, got 1"),
+    "too few texts": (
+        replace_raw(8, pack_text([b"INLAND"])),
+        "expected 10 elements, the bytes have 1",
+    ),
     "invalid UTF-8": (
         replace_raw(8, pack_text([b"\xff\xfe"] * 10)),
         "input 'ocean_proximity', value 0: expected text in UTF-8",

@@ -121,8 +121,8 @@ def test_with_and_without_version(
 
 
 @pytest.fixture(scope="module")
-def versioned_server(california: Any, start_server: Any) -> Any:
-    return start_server(california[2].path, env={"MLSERVER_MODEL_VERSION": "7"})
+def versioned_server(california: Any, start_twins: Any) -> Any:
+    return start_twins(california[2].path, env={"MLSERVER_MODEL_VERSION": "7"})
 
 
 def test_base64_text(california_server: Any, request_body: Any, expected: list[float]) -> None:
@@ -287,14 +287,14 @@ class SlowRegressor(RegressorMixin, BaseEstimator):
 
 
 @pytest.fixture
-def slow_server(start_server: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Any:
+def slow_server(start_twins: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Any:
     (tmp_path / "slow_regressor.py").write_text(SLOW)
     monkeypatch.syspath_prepend(tmp_path)
     from slow_regressor import SlowRegressor
 
     rows = pd.DataFrame({"seconds": [0.0, 1.0]})
     model = SlowRegressor().fit(rows)
-    return start_server(package_model(model, rows, path=tmp_path / "bundle", name="slow").path)
+    return start_twins(package_model(model, rows, path=tmp_path / "bundle", name="slow").path)
 
 
 def test_probes_answer_during_a_slow_predict(slow_server: Any) -> None:

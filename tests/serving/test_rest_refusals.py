@@ -300,12 +300,12 @@ def test_refusals_leave_no_traceback(california_server: Any, request_body: Any) 
 
 
 @pytest.fixture(scope="module")
-def strict_server(start_server: Any, tmp_path_factory: pytest.TempPathFactory) -> Any:
+def strict_server(start_twins: Any, tmp_path_factory: pytest.TempPathFactory) -> Any:
     """A linear regression on an integer and a float column."""
     rows = pd.DataFrame({"rooms": np.arange(40), "income": np.arange(40) % 7 / 2})
     model = LinearRegression().fit(rows, rows["rooms"] * 2 + rows["income"])
     path: Path = tmp_path_factory.mktemp("strict") / "bundle"
-    return start_server(package_model(model, rows, path=path, name="strict").path)
+    return start_twins(package_model(model, rows, path=path, name="strict").path)
 
 
 @pytest.mark.parametrize(

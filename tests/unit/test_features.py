@@ -245,7 +245,8 @@ def test_categories_may_be_infinite():
 
 def test_bundles_carry_every_module_that_this_one_needs():
     package = Path(pyfunc_packaging.__file__).parent
-    needed, waiting = set(), ["features"]
+    elsewhere = {"loader", "modules"}  # copied to another place; needed to write bundles only
+    needed, waiting = {"modules"}, ["features", "loader"]
     while waiting:
         module = waiting.pop()
         needed.add(module)
@@ -254,4 +255,4 @@ def test_bundles_carry_every_module_that_this_one_needs():
                 name = statement.module.partition(".")[2] or "__init__"
                 waiting += [] if name in needed else [name]
     assert len(needed) > 3
-    assert needed <= set(_LIBRARY)
+    assert needed - elsewhere <= set(_LIBRARY)

@@ -89,18 +89,18 @@ def test_a_request_gives_back_the_frame_it_was_made_of():
     [
         (
             [Column("y", "double")],
-            np.array([1.5, np.nan]),
+            {"y": np.array([1.5, np.nan])},
             [("y", [2], "FP64", [1.5, None])],
         ),
-        ([Column("y", "string")], np.array(["a", "b"]), [("y", [2], "BYTES", ["a", "b"])]),
+        ([Column("y", "string")], {"y": np.array(["a", "b"])}, [("y", [2], "BYTES", ["a", "b"])]),
         (
             [Column("a", "long"), Column("b", "long")],
-            np.array([[1, 2], [3, 4], [5, 6]]),
+            {"b": np.array([2, 4, 6]), "a": np.array([1, 3, 5])},
             [("a", [3], "INT64", [1, 3, 5]), ("b", [3], "INT64", [2, 4, 6])],
         ),
         (
             [Tensor("t", "float32", (-1, 2))],
-            np.array([[1, 2], [3, 4]], dtype="float32"),
+            {"t": np.array([[1, 2], [3, 4]], dtype="float32")},
             [("t", [2, 2], "FP32", [1.0, 2.0, 3.0, 4.0])],
         ),
     ],

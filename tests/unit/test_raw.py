@@ -89,11 +89,11 @@ EIGHT = bytes(8)
         ),
         (
             request(tensor(datatype="BYTES"), raw=[packed(b"a")]),
-            "input 'x': expected 2 raw elements, got 1",
+            "input 'x': expected 2 elements, the bytes have 1",
         ),
         (
             request(tensor(datatype="BYTES"), raw=[packed(b"a", b"b", b"c")]),
-            "input 'x': expected 2 raw elements, got 3",
+            "input 'x': expected 2 elements, the bytes have 3",
         ),
         (
             request(tensor(datatype="BYTES"), raw=[packed(b"a") + b"\x05\x00\x00\x00b"]),
@@ -101,7 +101,7 @@ EIGHT = bytes(8)
         ),
         (
             request(tensor(datatype="BYTES"), raw=[packed(b"a") + b"\x00\x00"]),
-            "input 'x': the raw bytes end within a length prefix",
+            "input 'x': the bytes end within a length prefix",
         ),
     ],
 )

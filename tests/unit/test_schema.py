@@ -188,6 +188,7 @@ def test_a_schema_survives_the_manifest(schema):
 
 COLUMN = {"kind": "column", "name": "x", "type": "double"}
 TENSOR = {"kind": "tensor", "name": "x", "dtype": "float64", "shape": [-1]}
+CHANCES = {**TENSOR, "shape": [-1, 2], "classes": ["no", "yes"]}
 
 
 @pytest.mark.parametrize(
@@ -205,6 +206,19 @@ TENSOR = {"kind": "tensor", "name": "x", "dtype": "float64", "shape": [-1]}
         {**TENSOR, "dtype": "complex64"},
         {**TENSOR, "shape": 5},
         {"kind": "tensor", "name": "x", "shape": [1]},
+        {**CHANCES, "classes": []},
+        {**CHANCES, "classes": 2},
+        {**CHANCES, "classes": "no"},
+        {**CHANCES, "classes": ["no", "no"]},
+        {**CHANCES, "classes": ["no", None]},
+        {**CHANCES, "classes": [1, "yes"]},
+        {**CHANCES, "classes": [1, True]},
+        {**CHANCES, "classes": [[0], [1]]},
+        {**CHANCES, "classes": {"no": 0, "yes": 1}},
+        {**CHANCES, "classes": ["no", "yes", "maybe"]},
+        {**CHANCES, "shape": [-1]},
+        {**CHANCES, "shape": [2, 2]},
+        {**CHANCES, "dtype": "float32"},
     ],
 )
 @pytest.mark.parametrize("side", ["inputs", "outputs"])
@@ -231,6 +245,17 @@ def test_a_malformed_field_is_refused(side, field):
 def test_a_malformed_schema_is_refused(data):
     with pytest.raises(MalformedBundle, match="schema is not one that this version can read"):
         Schema.from_dict(data)
+
+
+@pytest.mark.parametrize(
+    "classes", [("no", "yes"), (False, True), (3, 7), (-1.0, 2.0), ("Straße", "")]
+)
+def test_classes_survive_the_manifest(classes):
+    output = Tensor("probability", "float64", (-1, 2), classes)
+    schema = Schema((Column("x", "double"),), (Column("label", "string"), output))
+    again = Schema.from_dict(json.loads(json.dumps(schema.to_dict())))
+    assert again == schema
+    assert list(map(type, again.outputs[1].classes)) == list(map(type, classes))
 
 
 def test_what_a_later_version_says_more_of_a_column_is_passed_over():

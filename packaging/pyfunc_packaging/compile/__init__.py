@@ -7,6 +7,7 @@ from pyfunc_packaging.compile import (  # noqa: F401 - importing a family regist
     adaboost,
     bagging,
     baselines,
+    catboost,
     composition,
     decomposition,
     discretizing,
@@ -35,11 +36,12 @@ from pyfunc_packaging.compile import (  # noqa: F401 - importing a family regist
     selection,
     splines,
     svm,
+    thresholds,
     voting,
     xgboost,
 )
 from pyfunc_packaging.compile.graph import build_graph
-from pyfunc_packaging.compile.registry import Context, register_compiler, registered
+from pyfunc_packaging.compile.registry import Context, register_compiler, registered, shared
 from pyfunc_packaging.compile.table import Block, Table
 from pyfunc_packaging.errors import NotCompilable
 
@@ -51,4 +53,5 @@ __all__ = [
     "build_graph",
     "register_compiler",
     "registered",
+    "shared",
 ]

@@ -20,7 +20,7 @@ from pyfunc_packaging.compile.forests import (
 )
 from pyfunc_packaging.compile.links import decided
 from pyfunc_packaging.compile.probabilities import softmax
-from pyfunc_packaging.compile.registry import Context, register_compiler
+from pyfunc_packaging.compile.registry import Context, register_compiler, shared
 from pyfunc_packaging.compile.table import DTYPES, Table
 from pyfunc_packaging.compile.trees import Tree, tree_ensemble
 
@@ -63,6 +63,7 @@ def _predictions(model: AdaBoostRegressor, table: Table, context: Context) -> Va
     return op.concat(parts, axis=1) if count > 1 else parts[0]
 
 
+@shared
 def _decision(model: AdaBoostClassifier, table: Table, context: Context) -> Table:
     count = int(model.n_classes_)
     if count < 2:

@@ -12,6 +12,7 @@ import onnx
 from onnx import numpy_helper
 
 from pyfunc_packaging.infer import missing_like
+from pyfunc_packaging.ranges import limits
 from pyfunc_packaging.schema import NUMPY_TYPES, Column
 from pyfunc_packaging.session import OnnxSession
 
@@ -127,13 +128,20 @@ def _changes(column: Column, base: Array) -> Iterator[tuple[str, Array]]:
             yield "infinity", np.full_like(base, np.inf)
             yield "minus infinity", np.full_like(base, -np.inf)
     elif column.type in ("integer", "long"):
-        limits = np.iinfo(column.dtype if column.dtype in ("int8", "int16") else base.dtype)
-        for number in (0, 1, -1, 7, 1000, int(limits.max), int(limits.min)):
-            if limits.min <= number <= limits.max:
+        lowest, highest = int(np.iinfo(base.dtype).min), int(np.iinfo(base.dtype).max)
+        low, high = limits(column.dtype) or (lowest, highest)
+        low, high = max(int(low), lowest), min(int(high), highest)
+        for number in (0, 1, -1, 7, 1000, high, low):
+            if low <= number <= high:
                 yield f"the integer {number}", np.full(len(base), number, base.dtype)
     elif column.type == "boolean":
         yield "true", np.ones(len(base), dtype=bool)
         yield "false", np.zeros(len(base), dtype=bool)
+    elif column.type == "datetime":  # no graph depends on these two, so no answer may
+        for day in ("1970-01-01", "2100-01-01"):
+            yield f"the date {day}", np.full_like(base, np.datetime64(day))
+    elif column.type == "binary":
+        yield "no bytes", np.full_like(base, b"")
     elif column.type == "string":
         for name, text in _TEXTS.items():
             yield f"{name} text", _same(base, text)
@@ -223,14 +231,13 @@ def _equal_columns(features: Array, cells: Array) -> list[int]:
 
 def _beside(thresholds: Array, like: Array) -> Array:
     """Values on thresholds and one step beside them, in float64 and in float32."""
-    if like.dtype == np.float32:
+    with np.errstate(over="ignore"):  # a step beyond the largest number is infinite
         near = thresholds.astype(np.float32)
-        steps = [np.nextafter(near, np.float32(side)) for side in (-np.inf, np.inf)]
-        return np.unique(np.concatenate([near, *steps]))
-    steps = [np.nextafter(thresholds, side) for side in (-np.inf, np.inf)]
-    with np.errstate(over="ignore"):
-        near = thresholds.astype(np.float32)
-    narrow = [np.nextafter(near, np.float32(side)) for side in (-np.inf, np.inf)]
-    halves = [(part.astype(np.float64) + near.astype(np.float64)) / 2 for part in narrow]
-    cells = np.concatenate([thresholds, *steps, near, *narrow, *halves])
-    return np.unique(cells[np.isfinite(cells)].astype(np.float64))
+        narrow = [np.nextafter(near, np.float32(side)) for side in (-np.inf, np.inf)]
+        if like.dtype == np.float32:
+            cells = np.concatenate([near, *narrow])
+        else:
+            steps = [np.nextafter(thresholds, side) for side in (-np.inf, np.inf)]
+            halves = [(part.astype(np.float64) + near.astype(np.float64)) / 2 for part in narrow]
+            cells = np.concatenate([thresholds, *steps, near, *narrow, *halves])
+    return np.unique(cells[np.isfinite(cells)].astype(like.dtype))

@@ -19,7 +19,7 @@ from pyfunc_packaging.compile.forests import (
     tree_of,
 )
 from pyfunc_packaging.compile.labels import most_likely
-from pyfunc_packaging.compile.registry import Context, register_compiler
+from pyfunc_packaging.compile.registry import Context, register_compiler, shared
 from pyfunc_packaging.compile.table import Table
 from pyfunc_packaging.compile.trees import Tree, tree_ensemble
 
@@ -93,6 +93,7 @@ def _regressor(model: BaggingRegressor, table: Table, context: Context) -> Table
     return _mean(model, table, context, "predict")
 
 
+@shared
 def _probabilities(model: BaggingClassifier, table: Table, context: Context) -> Table:
     count = int(model.n_classes_)
     if _all(model, TREE_CLASSIFIERS):

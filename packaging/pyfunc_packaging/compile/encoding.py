@@ -27,6 +27,7 @@ from pyfunc_packaging.compile.arithmetic import const, ints
 from pyfunc_packaging.compile.composition import output_names
 from pyfunc_packaging.compile.registry import Context, register_compiler
 from pyfunc_packaging.compile.table import Block, Table, is_missing
+from pyfunc_packaging.expressions import is_missing_value
 from pyfunc_packaging.session import MISSING_TEXT
 
 
@@ -64,8 +65,8 @@ def ask(encoder: Any, position: int, block: Block, *, width: int) -> Answers:
         Number of columns that it makes of this one; they stand together.
     """
     known = list(encoder.categories_[position])
-    categories = [value for value in known if not _absent(value)]
-    absent = next((value for value in known if _absent(value)), np.nan)
+    categories = [value for value in known if not is_missing_value(value)]
+    absent = next((value for value in known if is_missing_value(value)), np.nan)
     candidates = [*categories, _unseen(categories, block)]
     nothing = [np.zeros((0, width))] if not candidates else []
     parts = [*nothing, *_transform(encoder, position, candidates, block, width)]
@@ -84,8 +85,8 @@ def _transform(
     names = getattr(encoder, "feature_names_in_", range(len(frames)))
     for column, name in enumerate(names):
         cells = list(values) if column == position else [frames[column][0]] * len(values)
-        text = any(isinstance(cell, str) for cell in [*cells, *encoder.categories_[column]])
-        data[name] = pd.Series(cells, dtype=object if text else None)
+        objects = encoder.categories_[column].dtype.kind in "OU"
+        data[name] = pd.Series(cells, dtype=object if objects else None)
     frame = pd.DataFrame(data)
     rows = frame if hasattr(encoder, "feature_names_in_") else frame.to_numpy()
     start = _start(encoder, position, width)
@@ -110,10 +111,6 @@ def _start(encoder: Any, position: int, width: int) -> int:
     if isinstance(encoder, OneHotEncoder):
         return int(sum(encoder._n_features_outs[:position]))
     return position * width
-
-
-def _absent(value: Any) -> bool:
-    return value is None or value is pd.NA or (isinstance(value, float) and np.isnan(value))
 
 
 def _unseen(categories: Sequence[Any], block: Block) -> Any:

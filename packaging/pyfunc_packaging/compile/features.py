@@ -132,9 +132,9 @@ def _evaluate(name: str, root: Node, columns: dict[str, Block], context: Context
     var = number(root)
     if not columns:
         raise context.error("there is no column")
-    # a constant still needs one value a row
-    rows = op.shape(next(iter(columns.values())).var)
-    return Block(op.expand(var, rows) if not _uses_column(root) else var, 1)
+    if not _uses_column(root):  # a constant still needs one value a row
+        var = op.expand(var, Table(tuple(columns.values())).column_shape)
+    return Block(var, 1)
 
 
 def _uses_column(root: Node) -> bool:

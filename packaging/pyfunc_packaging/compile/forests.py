@@ -16,7 +16,7 @@ from spox import Var
 
 from pyfunc_packaging.compile.arithmetic import const
 from pyfunc_packaging.compile.labels import most_likely
-from pyfunc_packaging.compile.registry import Compiler, Context, register_compiler
+from pyfunc_packaging.compile.registry import Compiler, Context, register_compiler, shared
 from pyfunc_packaging.compile.table import Table
 from pyfunc_packaging.compile.trees import Tree, tree_ensemble
 
@@ -97,11 +97,13 @@ def _by_target(trees: list[Any], targets: int) -> Iterator[Tree]:
             yield part.pruned() if targets > 1 else part
 
 
+@shared
 def _tree(estimator: Any, table: Table, context: Context) -> Table:
     total = _sum([estimator], table, context, allow_missing=allows_missing(estimator))
     return Table.of(total, _width(estimator), inf=False)
 
 
+@shared
 def _forest(estimator: Any, table: Table, context: Context) -> Table:
     trees = estimator.estimators_
     total = _sum(trees, table, context, allow_missing=allows_missing(trees[0]))

@@ -15,11 +15,12 @@ from spox import Var
 from pyfunc_packaging.compile.arithmetic import const
 from pyfunc_packaging.compile.forests import rounded, tree_of
 from pyfunc_packaging.compile.links import decided, inverse
-from pyfunc_packaging.compile.registry import Context, register_compiler
+from pyfunc_packaging.compile.registry import Context, register_compiler, shared
 from pyfunc_packaging.compile.table import Table
 from pyfunc_packaging.compile.trees import Tree, tree_ensemble
 
 
+@shared
 def raw_predictions(model: Any, table: Table, context: Context) -> Table:
     """The sum of the first guess and all trees, before any link function."""
     table = rounded(table, context, allow_missing=False)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -11,19 +11,21 @@ import spox.opset.ai.onnx.v21 as op
 from spox import Tensor, Var, argument, build
 
 from pyfunc_packaging.compile.registry import MAX_BYTES, Context, any_of
-from pyfunc_packaging.compile.table import Block, Kind, Table
+from pyfunc_packaging.compile.table import Block, ForeignBlock, ForeignColumn, Kind, Table
 from pyfunc_packaging.compile.trees import fill
 from pyfunc_packaging.errors import NotCompilable
 from pyfunc_packaging.schema import Column
 from pyfunc_packaging.session import REFUSED, input_dtype
+
+#: MLflow's types that graphs have no input for.
+FOREIGN = frozenset({"binary", "datetime"})
 
 
 def build_graph(
     model: Any,
     columns: Sequence[Column],
     *,
-    method: str = "predict",
-    output: str = "prediction",
+    method: str | Mapping[str, str] = "predict",
     flat: bool | None = None,
 ) -> bytes:
     """Compile a fitted estimator to an ONNX model, which nothing has proven yet.
@@ -34,13 +36,13 @@ def build_graph(
         Fitted, on a DataFrame with these columns.
     columns : sequence of Column
         The graph's inputs, each of shape (n, 1), in the order of the DataFrame.
-    method : str
-        What to compile: ``"predict"`` or ``"predict_proba"``.
-    output : str
-        Name of the output, of shape (n,) or (n, k).
+    method : str or mapping of str to str
+        What to compile, such as ``"predict"`` or ``"predict_proba"``; the output, of shape (n,) or
+        (n, k), is called ``"prediction"``. Or several methods, by the name of their output; what
+        they have in common is in the graph once.
     flat : bool, optional
-        Whether one value a row has shape (n,) and not (n, 1). By default as the method does it
-        of a model that was fitted on a target of shape (n,).
+        Whether what ``predict`` returns has shape (n,) and not (n, 1), where it is one value a
+        row. By default as of a model that was fitted on a target of shape (n,).
 
     Returns
     -------
@@ -64,16 +66,23 @@ def build_graph(
     >>> session.run({"rooms": np.array([4.0])})["prediction"].round(6)
     array([40.])
     """
-    inputs = {column.name: _input(column) for column in columns}
+    methods = {"prediction": method} if isinstance(method, str) else method
+    _check_names(methods, columns)
+    inputs = {
+        column.name: argument(Tensor(input_dtype(column), ("n", 1)))
+        for column in columns
+        if column.type not in FOREIGN
+    }
     table = Table(
-        tuple(_block(column, inputs[column.name]) for column in columns),
+        tuple(_block(column, inputs.get(column.name)) for column in columns),
         tuple(column.name for column in columns),
     )
     context = Context()
-    result = context.compile(model, table, method=method)
-    if flat is None:
-        flat = method in ("predict", "decision_function")
-    outputs = {output: _tensor(result, flat=flat)}
+    outputs = {}
+    for name, each in methods.items():
+        one_a_row = each == "decision_function" or (each == "predict" and flat is not False)
+        result = context.compile(model, table, method=each)
+        outputs[name] = _tensor(result, flat=one_a_row)
     if context.refusals:
         outputs[REFUSED] = _together(context.refusals)
     proto = build(inputs, outputs, drop_unused_inputs=True)
@@ -90,6 +99,17 @@ def build_graph(
     return content
 
 
+def _check_names(methods: Mapping[str, str], columns: Sequence[Column]) -> None:
+    """Refuse names that a graph cannot hold beside each other."""
+    for name in methods:
+        if name == REFUSED or not name:
+            raise NotCompilable("", f"a graph has no place for an output called {name!r}")
+        if name in {column.name for column in columns}:
+            raise NotCompilable("", f"the output {name!r} is called as a column is; rename one")
+    if REFUSED in {column.name for column in columns}:
+        raise NotCompilable("", f"a graph has no place for a column called {REFUSED!r}")
+
+
 def _together(conditions: Sequence[Var]) -> Var:
     """A single condition as it is, since whoever reads it is faster; several as one bool."""
     first, *others = conditions
@@ -101,13 +121,9 @@ def _together(conditions: Sequence[Var]) -> Var:
     return together
 
 
-def _input(column: Column) -> Var:
-    if column.type in ("binary", "datetime"):
-        raise NotCompilable("", f"column {column.name!r} is {column.type}, which no graph takes")
-    return argument(Tensor(input_dtype(column), ("n", 1)))
-
-
-def _block(column: Column, var: Var) -> Block:
+def _block(column: Column, var: Var | None) -> Block:
+    if var is None:
+        return ForeignBlock(column)
     dtype = input_dtype(column)
     if dtype is np.float64:
         return Block(var, 1, "float", nan=column.nullable, inf=not column.finite, origin=column)
@@ -119,6 +135,10 @@ def _block(column: Column, var: Var) -> Block:
 
 def _tensor(table: Table, *, flat: bool) -> Var:
     """The result as scikit-learn shapes it: one value a row, or a matrix."""
+    try:
+        table.check_inputs()
+    except ForeignColumn as error:
+        raise NotCompilable("", f"the result holds a column as it is: {error}") from error
     if len({block.kind for block in table.blocks}) == 1:
         parts = [block.var for block in table.blocks]
         var = parts[0] if len(parts) == 1 else op.concat(parts, axis=1)

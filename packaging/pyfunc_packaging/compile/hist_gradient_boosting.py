@@ -11,11 +11,12 @@ from sklearn.ensemble import HistGradientBoostingClassifier, HistGradientBoostin
 from pyfunc_packaging.compile.composition import choose
 from pyfunc_packaging.compile.links import decided, inverse
 from pyfunc_packaging.compile.memberships import Memberships
-from pyfunc_packaging.compile.registry import Context, register_compiler
+from pyfunc_packaging.compile.registry import Context, register_compiler, shared
 from pyfunc_packaging.compile.table import Table
 from pyfunc_packaging.compile.trees import Tree, tree_ensemble
 
 
+@shared
 def raw_predictions(model: Any, table: Table, context: Context) -> Table:
     """The sum of the trees and the baseline, before any link function."""
     if model._preprocessor is not None:

@@ -5,18 +5,14 @@ from __future__ import annotations
 from typing import Any
 
 import numpy as np
-import pandas as pd
 import spox.opset.ai.onnx.v21 as op
 from sklearn.impute import MissingIndicator, SimpleImputer
 
 from pyfunc_packaging.compile.arithmetic import const
 from pyfunc_packaging.compile.composition import output_names
 from pyfunc_packaging.compile.registry import Context, register_compiler
-from pyfunc_packaging.compile.table import Block, Table, has_optional_booleans, is_missing
-
-
-def _is_nan(value: Any) -> bool:
-    return isinstance(value, float | np.floating) and bool(np.isnan(value))
+from pyfunc_packaging.compile.table import Block, Table, check_booleans, is_missing
+from pyfunc_packaging.expressions import is_missing_value
 
 
 def _check_marker(marker: Any, table: Table, context: Context) -> None:
@@ -25,7 +21,7 @@ def _check_marker(marker: Any, table: Table, context: Context) -> None:
         for block in table.blocks:
             if block.nan and not _marks(block, marker):
                 context.refuse(is_missing(block))
-    elif not (_is_nan(marker) or marker is pd.NA):
+    elif marker is None or not is_missing_value(marker):
         raise context.error(f"missing_values={marker!r} is not compiled, only NaN is")
 
 
@@ -47,11 +43,12 @@ def _marks(block: Block, marker: Any) -> bool:
 def _simple_imputer(estimator: SimpleImputer, table: Table, context: Context) -> Table:
     marker = estimator.missing_values
     _check_marker(marker, table, context)
-    context.refuse_infinite(table)
-    if has_optional_booleans(table) and estimator.strategy in ("most_frequent", "constant"):
-        raise context.error("booleans that may be missing are not filled")
+    if estimator.strategy in ("most_frequent", "constant"):
+        _validate(table, context)
+    else:  # makes float64 of everything
+        context.refuse_infinite(table)
     statistics = estimator.statistics_
-    empty = np.array([_is_nan(value) or value is None for value in statistics])
+    empty = np.array([is_missing_value(value) for value in statistics])
     keep = [
         position
         for position in range(table.width)
@@ -73,6 +70,15 @@ def _simple_imputer(estimator: SimpleImputer, table: Table, context: Context) ->
     return Table(tuple(blocks), output_names(estimator, table))
 
 
+def _validate(table: Table, context: Context) -> None:
+    """Refuse what `check_array` refuses of columns in their own dtypes."""
+    table.check_inputs()
+    check_booleans(table)
+    origins = [block.origin for block in table.blocks if block.origin is not None]
+    if not (table.text or any(origin.dtype == "object" for origin in origins)):
+        context.refuse_infinite(table)  # an array of objects is not searched for them
+
+
 def _filled(block: Block, values: list[Any], context: Context) -> Block:
     if block.kind == "text":
         if not all(isinstance(value, str) for value in values):
@@ -90,7 +96,7 @@ def _filled(block: Block, values: list[Any], context: Context) -> Block:
         return block
     floats = block.to_float()
     filled = op.where(op.isnan(floats.var), const(values), floats.var)
-    return Block(filled, block.width, nan=any(map(_is_nan, values)), inf=False)
+    return Block(filled, block.width, nan=any(map(is_missing_value, values)), inf=floats.inf)
 
 
 def _missing(table: Table, marker: Any) -> Block:
@@ -106,7 +112,7 @@ def _missing(table: Table, marker: Any) -> Block:
 def _missing_indicator(estimator: MissingIndicator, table: Table, context: Context) -> Table:
     marker = estimator.missing_values
     _check_marker(marker, table, context)
-    context.refuse_infinite(table)
+    _validate(table, context)
     if not estimator.features_.size:
         raise context.error("no column is left")
     others = sorted(set(range(table.width)) - set(estimator.features_))

@@ -14,7 +14,7 @@ from pyfunc_packaging.compile.encoding import position_of
 from pyfunc_packaging.compile.labels import most_likely
 from pyfunc_packaging.compile.memberships import Memberships
 from pyfunc_packaging.compile.probabilities import complement, expit, softmax
-from pyfunc_packaging.compile.registry import Context, register_compiler
+from pyfunc_packaging.compile.registry import Context, register_compiler, shared
 from pyfunc_packaging.compile.table import Block, Table
 from pyfunc_packaging.compile.trees import Tree, tree_ensemble
 from pyfunc_packaging.errors import NotCompilable
@@ -138,6 +138,7 @@ def _regressor(model: Any, table: Table, context: Context) -> Table:
     raise _unknown(objective, context)
 
 
+@shared
 def _probabilities(model: Any, table: Table, context: Context) -> Table:
     raw, objective = _raw(model, table, context)
     name = objective[0] if objective else ""

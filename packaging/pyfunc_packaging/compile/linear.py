@@ -12,7 +12,7 @@ from sklearn.cross_decomposition import PLSRegression
 from spox import Var
 
 from pyfunc_packaging.compile.arithmetic import const
-from pyfunc_packaging.compile.registry import Context, register_compiler
+from pyfunc_packaging.compile.registry import Context, register_compiler, shared
 from pyfunc_packaging.compile.table import Table
 
 #: Linear regressors whose prediction is the decision function itself.
@@ -64,6 +64,7 @@ def product(x: Var, coefficients: Any, intercept: Any) -> Var:
     return op.add(op.matmul(x, const(weights.T)), const(offset))
 
 
+@shared
 def decision(model: Any, table: Table, context: Context) -> Table:
     """``X @ coef_.T + intercept_``, of shape (n, targets)."""
     weights = dense(model.coef_)

@@ -26,7 +26,7 @@ from pyfunc_packaging.compile.probabilities import (
     row_sum,
     softmax,
 )
-from pyfunc_packaging.compile.registry import Context, register_compiler
+from pyfunc_packaging.compile.registry import Context, register_compiler, shared
 from pyfunc_packaging.compile.table import Block, Table
 
 #: Classifiers with a linear decision function: for two classes one score, that of the second.
@@ -96,6 +96,7 @@ def _projection(model: LinearDiscriminantAnalysis, table: Table, context: Contex
     return Table((result,), output_names(model, table))
 
 
+@shared
 def _log_posterior(model: QuadraticDiscriminantAnalysis, table: Table, context: Context) -> Var:
     x = context.finite(table).var
     distances = []

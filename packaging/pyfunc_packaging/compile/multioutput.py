@@ -13,7 +13,7 @@ from spox import Var
 from pyfunc_packaging.compile.arithmetic import const
 from pyfunc_packaging.compile.labels import labels, most_likely
 from pyfunc_packaging.compile.probabilities import complement, row_sum
-from pyfunc_packaging.compile.registry import Context, register_compiler
+from pyfunc_packaging.compile.registry import Context, register_compiler, shared
 from pyfunc_packaging.compile.table import Block, Table
 
 
@@ -60,6 +60,7 @@ def _scores(model: OneVsRestClassifier, table: Table, context: Context) -> tuple
     return _second(model, table, context), 0.5
 
 
+@shared
 def _second(model: OneVsRestClassifier, table: Table, context: Context) -> Var:
     """The probability that each model gives to its own class, of shape (n, models)."""
     parts = _each(model, table, context, "predict_proba")

@@ -14,7 +14,7 @@ from pyfunc_packaging.compile.arithmetic import const, ints, log1p
 from pyfunc_packaging.compile.labels import most_likely
 from pyfunc_packaging.compile.linear import product
 from pyfunc_packaging.compile.probabilities import row_sum
-from pyfunc_packaging.compile.registry import Compiler, Context, register_compiler
+from pyfunc_packaging.compile.registry import Compiler, Context, register_compiler, shared
 from pyfunc_packaging.compile.table import Table
 
 #: Columns up to which sums are taken in order, with a few operators for each.
@@ -24,6 +24,7 @@ FEW = 16
 Likelihood = Callable[[Any, Table, Context], Var]
 
 
+@shared
 def _gaussian(model: naive_bayes.GaussianNB, table: Table, context: Context) -> Var:
     x = context.finite(table).var
     volume = np.array([-0.5 * np.sum(np.log(2.0 * np.pi * row)) for row in model.var_])
@@ -56,15 +57,18 @@ def _distances_in_order(model: naive_bayes.GaussianNB, x: Var) -> Var:
     return total
 
 
+@shared
 def _multinomial(model: naive_bayes.MultinomialNB, table: Table, context: Context) -> Var:
     return product(context.finite(table).var, model.feature_log_prob_, model.class_log_prior_)
 
 
+@shared
 def _complement(model: naive_bayes.ComplementNB, table: Table, context: Context) -> Var:
     offset = model.class_log_prior_ if len(model.classes_) == 1 else 0.0
     return product(context.finite(table).var, model.feature_log_prob_, offset)
 
 
+@shared
 def _bernoulli(model: naive_bayes.BernoulliNB, table: Table, context: Context) -> Var:
     x = context.finite(table).var
     if model.binarize is not None:
@@ -75,6 +79,7 @@ def _bernoulli(model: naive_bayes.BernoulliNB, table: Table, context: Context) -
     return product(x, model.feature_log_prob_ - absent, offset)
 
 
+@shared
 def _categorical(model: naive_bayes.CategoricalNB, table: Table, context: Context) -> Var:
     context.refuse_missing(table)
     total = None

@@ -23,7 +23,7 @@ from pyfunc_packaging.compile.arithmetic import const, ints
 from pyfunc_packaging.compile.distances import in_pieces
 from pyfunc_packaging.compile.labels import most_likely
 from pyfunc_packaging.compile.probabilities import row_sum
-from pyfunc_packaging.compile.registry import Context, register_compiler
+from pyfunc_packaging.compile.registry import Context, register_compiler, shared
 from pyfunc_packaging.compile.table import Table
 
 #: Training rows whose neighbours are looked at for ties.
@@ -165,6 +165,7 @@ def _average(model: KNeighborsRegressor, table: Table, context: Context) -> Tabl
     return Table.of(result, width, nan=True)
 
 
+@shared
 def _votes(model: KNeighborsClassifier, table: Table, context: Context) -> Var:
     """The sum of the neighbours' weights for each class, of shape (n, classes)."""
     _check(model, context)
@@ -177,25 +178,20 @@ def _votes(model: KNeighborsClassifier, table: Table, context: Context) -> Var:
         chosen = op.cast(op.equal(near.targets, classes), to=np.float64)
         return op.reduce_sum(op.mul(chosen, near.weights), ints([1]), keepdims=False)
 
-    return in_pieces(vote, context.finite(table).var, len(model._fit_X))
+    votes = in_pieces(vote, context.finite(table).var, len(model._fit_X))
+    # of rows so far from all others that no neighbour has any weight, nothing is known
+    context.refuse(op.equal(op.reduce_max(votes, ints([1])), const(0.0)))
+    return votes
 
 
 def _classifier(model: KNeighborsClassifier, table: Table, context: Context) -> Table:
-    votes = _votes(model, table, context)
-    _refuse_far(votes, context)
-    return most_likely(model.classes_, votes, context)
+    return most_likely(model.classes_, _votes(model, table, context), context)
 
 
 def _probabilities(model: KNeighborsClassifier, table: Table, context: Context) -> Table:
     votes = _votes(model, table, context)
-    _refuse_far(votes, context)
     total = op.reduce_sum(votes, ints([1]))
     return Table.of(op.div(votes, total), len(model.classes_))
-
-
-def _refuse_far(votes: Var, context: Context) -> None:
-    """Refuse rows so far from all others that no neighbour has any weight."""
-    context.refuse(op.equal(op.reduce_max(votes, ints([1])), const(0.0)))
 
 
 register_compiler(KNeighborsRegressor, _average, method="predict")

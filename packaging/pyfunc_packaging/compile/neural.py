@@ -14,7 +14,7 @@ from pyfunc_packaging.compile.arithmetic import const
 from pyfunc_packaging.compile.labels import labels, most_likely
 from pyfunc_packaging.compile.linear import product
 from pyfunc_packaging.compile.probabilities import complement, expit, softmax
-from pyfunc_packaging.compile.registry import Context, register_compiler
+from pyfunc_packaging.compile.registry import Context, register_compiler, shared
 from pyfunc_packaging.compile.table import Block, Table
 
 ACTIVATIONS: dict[str, Callable[[Var], Var]] = {
@@ -27,6 +27,7 @@ ACTIVATIONS: dict[str, Callable[[Var], Var]] = {
 }
 
 
+@shared
 def _forward(model: Any, table: Table, context: Context) -> Var:
     """What the last layer gives, of shape (n, outputs)."""
     for activation in (model.activation, model.out_activation_):

@@ -58,11 +58,20 @@ class Proof:
 class _Difference:
     """The largest differences seen so far."""
 
-    def __init__(self, usual: float) -> None:
+    def __init__(self, expected: Values) -> None:
         self.absolute = self.relative = 0.0
-        self._floor = FLOOR * usual
+        self._floors = {name: FLOOR * _usual(array) for name, array in expected.items()}
 
-    def add(self, expected: Array, found: Array, where: str) -> None:
+    def add(self, expected: Values, found: Values, where: str) -> None:
+        for name, array in expected.items():
+            self._add(
+                array,
+                found[name],
+                where if len(expected) == 1 else f"{name} of {where}",
+                self._floors[name],
+            )
+
+    def _add(self, expected: Array, found: Array, where: str, floor: float) -> None:
         if expected.shape != found.shape:
             raise NotCompilable(
                 "", f"{where}: expected predictions of shape {expected.shape}, got {found.shape}"
@@ -76,7 +85,7 @@ class _Difference:
         same = (expected == found) | (np.isnan(expected) & np.isnan(found))
         with np.errstate(all="ignore"):
             absolute = np.where(same, 0.0, np.abs(expected - found))
-            scale = np.maximum(np.abs(expected), self._floor)
+            scale = np.maximum(np.abs(expected), floor)
             relative = np.where(same, 0.0, absolute / scale)
         bad = ~(relative <= TOLERANCE)
         if bad.any():
@@ -91,27 +100,33 @@ class _Difference:
         self.relative = max(self.relative, float(relative.max(initial=0.0)))
 
 
+def _usual(array: Array) -> float:
+    """How large a number among predictions is that is neither large nor small."""
+    known = array[np.isfinite(array)] if array.dtype.kind == "f" else np.empty(0)
+    return float(np.median(np.abs(known))) if known.size else 1.0
+
+
+def _take(values: Values, start: int, stop: int) -> Values:
+    return {name: cells[start:stop] for name, cells in values.items()}
+
+
 def prove(
-    predict: Callable[[pd.DataFrame], Any],
+    predict: Callable[[pd.DataFrame], Values],
     graph: bytes,
     schema: Schema,
     rows: pd.DataFrame,
-    *,
-    output: str = "prediction",
 ) -> Proof:
     """Compare a graph with its reference on given and on adversarial rows.
 
     Parameters
     ----------
     predict : callable
-        The reference: a DataFrame to an array.
+        The reference: from a DataFrame to arrays, by the names of the graph's outputs.
     graph : bytes
         From :func:`pyfunc_packaging.compile.build_graph`.
     schema : Schema
     rows : pandas.DataFrame
         Usual rows; at most `MAX_ROWS` of them are compared.
-    output : str
-        Name of the graph's output.
 
     Returns
     -------
@@ -123,44 +138,51 @@ def prove(
         Where the two differ, naming the rows, or where only one of them refuses.
     """
     with threadpoolctl.threadpool_limits(1):  # as both engines are served, and timed
-        return _prove(predict, graph, schema, rows, output)
+        try:
+            return _prove(predict, graph, schema, rows)
+        except NotCompilable as error:
+            raise NotCompilable(error.step, error.reason + _hint(schema)) from error
+
+
+def _hint(schema: Schema) -> str:
+    """What is likely the cause of a difference: columns in which scikit-learn computes less."""
+    names = [column.name for column in schema.columns if column.type == "float"]
+    if not names:
+        return ""
+    wide = ", ".join(f'{name!r}: "float64"' for name in names)
+    return (
+        f"; the column(s) {', '.join(map(repr, names))} are float32, in which scikit-learn computes"
+        f" where it can, while graphs compute in float64: try X.astype({{{wide}}}) before fit"
+    )
 
 
 def _prove(
-    predict: Callable[[pd.DataFrame], Any],
-    graph: bytes,
-    schema: Schema,
-    rows: pd.DataFrame,
-    output: str,
+    predict: Callable[[pd.DataFrame], Values], graph: bytes, schema: Schema, rows: pd.DataFrame
 ) -> Proof:
     columns = schema.columns
-    session = OnnxSession(graph, columns)
+    compiled = OnnxSession(graph, columns).run
     given = from_frame(schema, _sample(rows))
     count = len(next(iter(given.values())))
 
-    def reference(values: Values) -> Array:
+    def reference(values: Values) -> Values:
         with warnings.catch_warnings(), np.errstate(all="ignore"):
             warnings.simplefilter("ignore")  # unusual rows may well warn
-            return np.asarray(predict(to_frame(columns, values)))
-
-    def compiled(values: Values) -> Array:
-        return np.asarray(session.run(values)[output])
+            return predict(to_frame(columns, values))
 
     begun = time.perf_counter()
     expected = reference(given)
     middle = time.perf_counter()
     found = compiled(given)
     first = {"pyfunc": middle - begun, "onnx": time.perf_counter() - middle}
-    usual = expected[np.isfinite(expected)] if expected.dtype.kind == "f" else np.ones(1)
-    difference = _Difference(float(np.median(np.abs(usual))) if usual.size else 1.0)
+    difference = _Difference(expected)
     difference.add(expected, found, "the given rows")
     for size in BATCHES:
         for start in range(0, min(count, 3 * size), size):
-            part = {name: cells[start : start + size] for name, cells in given.items()}
-            found = compiled(part)
-            difference.add(expected[start : start + size], found, f"batches of {size}")
+            part = _take(expected, start, start + size)
+            found = compiled(_take(given, start, start + size))
+            difference.add(part, found, f"batches of {size}")
     tried, refused = count, 0
-    groups: dict[Any, list[tuple[Case, Array]]] = {}
+    groups: dict[Any, list[tuple[Case, Values]]] = {}
     for case in make_cases(columns, given, graph):
         tried += _length(case)
         try:
@@ -190,10 +212,10 @@ def _length(case: Case) -> int:
 
 
 def _compare(
-    reference: Callable[[Values], Array],
-    compiled: Callable[[Values], Array],
+    reference: Callable[[Values], Values],
+    compiled: Callable[[Values], Values],
     difference: _Difference,
-    group: Sequence[tuple[Case, Array]],
+    group: Sequence[tuple[Case, Values]],
 ) -> int:
     """Compare cases that the graph predicts, all at once: a call of the reference is slow."""
     cases = [case for case, _ in group]
@@ -211,14 +233,14 @@ def _compare(
         return sum(_compare_rows(reference, compiled, difference, case) for case in cases)
     ends = np.cumsum([_length(case) for case in cases])
     for end, (case, found) in zip(ends, group, strict=True):
-        part = expected[end - _length(case) : end]
+        part = _take(expected, end - _length(case), end)
         difference.add(part, found, f"rows with {case.name}")
     return 0
 
 
 def _compare_rows(
-    reference: Callable[[Values], Array],
-    compiled: Callable[[Values], Array],
+    reference: Callable[[Values], Values],
+    compiled: Callable[[Values], Values],
     difference: _Difference,
     case: Case,
 ) -> bool:
@@ -235,7 +257,7 @@ def _compare_rows(
         return False
     refused = False
     for row in range(_length(case)):
-        one = {name: cells[row : row + 1] for name, cells in values.items()}
+        one = _take(values, row, row + 1)
         try:
             expected = reference(one)
         except Exception:  # noqa: BLE001 - as above
@@ -255,13 +277,13 @@ def _compare_rows(
 
 
 def _time(
-    reference: Callable[[Values], Array],
-    compiled: Callable[[Values], Array],
+    reference: Callable[[Values], Values],
+    compiled: Callable[[Values], Values],
     given: Values,
     count: int,
     first: Mapping[str, float],
 ) -> dict[str, float]:
-    part = {name: cells[:count] for name, cells in given.items()}
+    part = _take(given, 0, count)
     result = {}
     for name, function in (("pyfunc", reference), ("onnx", compiled)):
         taken = [first[name]] if name in first else []

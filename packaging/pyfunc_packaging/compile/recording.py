@@ -24,7 +24,7 @@ import spox.opset.ai.onnx.v21 as op
 
 from pyfunc_packaging.compile.elementwise import Unsupported, constant, emit
 from pyfunc_packaging.compile.gappy import GappyInts
-from pyfunc_packaging.compile.table import Block, Kind, Table
+from pyfunc_packaging.compile.table import Block, ForeignBlock, ForeignColumn, Kind, Table
 
 #: Where code lives that is not the user's.
 _LIBRARIES = tuple(
@@ -100,7 +100,10 @@ def kind_of(cells: Any) -> Kind:
     missing = pd.isna(values)
     if len(values) and all(isinstance(v, str) or m for v, m in zip(values, missing, strict=True)):
         return "text"
-    raise Unsupported(f"the result has the type {dtype}, which is not compiled")
+    reason = f"the result has the type {dtype}, which is not compiled"
+    if dtype.kind in "biuf" or pd.api.types.infer_dtype(values, skipna=True) == "boolean":
+        reason += "; use .astype(float) before"
+    raise Unsupported(reason)
 
 
 def merged(table: Table) -> Block:
@@ -181,6 +184,9 @@ class Traced:
         return Traced.classes[type(sample)](self._recorder, table, sample)
 
     def _refuse(self, reason: str) -> NoReturn:
+        if [type(block) for block in self._table.blocks] == [ForeignBlock]:
+            with self._explained():  # of such a column nothing is recorded
+                self._table.check_inputs()
         self._recorder.refuse(reason)
 
     def _apply(
@@ -188,6 +194,10 @@ class Traced:
     ) -> Any:
         """Record an elementwise function; ``function`` does it on samples."""
         operands = tuple(self._operand(operand, operands) for operand in operands)
+        with self._explained():
+            for operand in operands:
+                if isinstance(operand, Traced):
+                    operand._table.check_inputs()
         sample = sampled(function, *operands)
         if sample is NotImplemented:
             return sample
@@ -368,8 +378,9 @@ class Traced:
                 raise Unsupported("a constant array as a column is not recorded")
         if not self._table.width:
             self._refuse("a constant column in a table without columns")
-        rows = op.shape(self._table.take([0]).blocks[0].var)
-        return Table((replace(block, var=op.expand(block.var, rows)),))
+        with self._explained():
+            var = op.expand(block.var, self._table.column_shape)
+        return Table((replace(block, var=var),))
 
 
 def _plain(operand: Any) -> Any:
@@ -379,7 +390,7 @@ def _plain(operand: Any) -> Any:
 
 
 class _Explained:
-    """Turn :class:`Unsupported` into a refusal with the line of the user's function."""
+    """Turn what cannot be recorded into a refusal with the line of the user's function."""
 
     def __init__(self, recorder: Recorder) -> None:
         self._recorder = recorder
@@ -388,7 +399,7 @@ class _Explained:
         pass
 
     def __exit__(self, kind: Any, error: Any, traceback: Any) -> None:
-        if isinstance(error, Unsupported):
+        if isinstance(error, Unsupported | ForeignColumn):
             self._recorder.refuse(str(error))
 
 

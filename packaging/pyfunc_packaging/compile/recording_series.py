@@ -121,6 +121,7 @@ class TracedColumns(Traced):
         sample = sampled(lambda x: x.to_numpy(), self)
         kinds = {block.kind for block in self._table.blocks}
         with self._explained():
+            self._table.check_inputs()
             kind = self._kinds(sample)[0]
             blocks = tuple(
                 block

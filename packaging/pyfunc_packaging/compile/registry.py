@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, TypeVar
 
 import numpy as np
 import numpy.typing as npt
@@ -20,6 +21,8 @@ MAX_BYTES = 500 * 2**20
 
 #: ``function(estimator, table, context)``: the table that a method of the estimator returns.
 Compiler = Callable[[Any, Table, "Context"], Table]
+
+Result = TypeVar("Result")
 
 _COMPILERS: dict[tuple[type | str, str], Compiler] = {}
 
@@ -60,6 +63,44 @@ def register_compiler(
     _COMPILERS[estimator_class, method] = function
 
 
+def shared(
+    function: Callable[[Any, Table, Context], Result],
+) -> Callable[[Any, Table, Context], Result]:
+    """Let what several methods of an estimator begin with be in a graph once.
+
+    Labels and probabilities of a classifier, for instance, are both computed from scores.
+
+    Parameters
+    ----------
+    function : callable
+        ``function(estimator, table, context)``, with any result.
+
+    Returns
+    -------
+    callable
+        The same, which returns its first result when it is called with the same three again.
+
+    Examples
+    --------
+    >>> from spox import Tensor, argument
+    >>> table = Table((Block(argument(Tensor(np.float64, ("n", 1))), 1),))
+    >>> @shared
+    ... def scores(model, table, context):
+    ...     print("compiled")
+    ...     return table.x
+    >>> model, context = object(), Context()
+    >>> scores(model, table, context) is scores(model, table, context)
+    compiled
+    True
+    """
+
+    @functools.wraps(function)
+    def compile_once(estimator: Any, table: Table, context: Context) -> Result:
+        return context.once(function, estimator, table)
+
+    return compile_once
+
+
 def registered() -> list[tuple[str, str]]:
     """Names of every class and method that can be compiled: ``("module.Class", "predict")``."""
     return sorted((_name(key), method) for key, method in _COMPILERS)
@@ -88,6 +129,7 @@ class Context:
     refusals: list[Var] = field(default_factory=list)
     fills: dict[Var, tuple[Var, str]] = field(default_factory=dict)
     large: list[Mapping[str, npt.NDArray[Any]]] = field(default_factory=list)
+    _results: dict[tuple[Any, int, Table], tuple[Any, Any]] = field(default_factory=dict)
     _bytes: int = 0
     _path: list[str] = field(default_factory=list)
 
@@ -121,11 +163,22 @@ class Context:
             if function is None:
                 raise self.error(f"there is no compiler for {kind}.{method}")
             try:
-                return function(estimator, table, self)
+                return self.once(function, estimator, table)
             except ValueError as error:  # of Table: text where numbers are expected
                 if isinstance(error, NotCompilable):
                     raise
                 raise self.error(str(error)) from error
+
+    def once(
+        self, function: Callable[[Any, Table, Context], Result], estimator: Any, table: Table
+    ) -> Result:
+        """What a function makes of an estimator and a table, made only the first time."""
+        key = (function, id(estimator), table)
+        if key not in self._results:
+            # with the estimator, so that no other one takes its place in memory
+            self._results[key] = (estimator, function(estimator, table, self))
+        result: Result = self._results[key][1]
+        return result
 
     @contextmanager
     def _within(self, step: str) -> Iterator[None]:
@@ -168,11 +221,13 @@ class Context:
 
     def refuse_missing(self, table: Table) -> None:
         """Refuse missing values, as scikit-learn's validation does."""
+        table.check_inputs()
         if any(block.nan and block.kind == "float" for block in table.blocks):
             self.refuse(op.isnan(_numbers(table).x))
 
     def refuse_infinite(self, table: Table) -> None:
         """Refuse infinite values, as scikit-learn's validation does."""
+        table.check_inputs()
         if any(block.inf and block.kind == "float" for block in table.blocks):
             self.refuse(op.isinf(_numbers(table).x))
 

@@ -10,12 +10,11 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from pyfunc_packaging.schema import NUMPY_TYPES, Column
+from pyfunc_packaging.ranges import limits
+from pyfunc_packaging.schema import MAX_EXACT, NUMPY_TYPES, Column
 
 Array = npt.NDArray[Any]
 
-#: Largest integer up to which every integer is a float64.
-MAX_EXACT = 2**53
 #: Rows; a prime, which is the width of no table by accident.
 ROWS = 97
 #: Numbers and texts of a function's code that are tried.
@@ -41,6 +40,8 @@ _FLOATS = (
 )
 _FLOATS_LARGE = (1e9, -1e9, 2.0**53 + 2, 1e30, 1e39, 1e300, -1e300)
 _INTEGERS = (0, 1, -1, 2, 3, 7, -8, 10, 1000, 2**31, 2**53, -(2**53), 2**63 - 1, -(2**63))
+_DATETIMES = ("1970-01-01", "1969-12-31T23:59:59", "2024-02-29T12:30:00", "2100-01-01")
+_BYTES = (b"", b"a", b"\0\xff")
 _TEXTS = ("", " ", "a", "A", "b", "unseen", "Straße 🏠", "a\nb", "1", "nan", "None")
 
 
@@ -79,6 +80,14 @@ def _cells(
         cells[missing] = None
         return cells
     dtype = np.dtype(NUMPY_TYPES[column.type])
+    if column.type == "datetime":
+        cells = np.array(_spread(_DATETIMES, random), dtype=dtype)
+        cells[missing] = "NaT"
+        return cells
+    if column.type == "binary":
+        cells = np.array(_spread(_BYTES, random), dtype=object)
+        cells[missing] = None
+        return cells
     if column.type in ("double", "float"):
         limit = float(np.finfo(dtype).max)
         usual = [
@@ -96,12 +105,11 @@ def _cells(
     if column.type == "boolean":
         cells = random.random(ROWS) < 0.5
     else:
-        limits = np.iinfo(column.dtype if column.dtype in ("int8", "int16", "int32") else dtype)
-        low, high = int(limits.min), int(limits.max)
+        lowest, highest = int(np.iinfo(dtype).min), int(np.iinfo(dtype).max)
+        low, high = limits(column.dtype) or (lowest, highest)
+        low, high = max(low, lowest), min(high, highest)
         if column.nullable:  # pandas holds them as floats
             low, high = max(low, -MAX_EXACT), min(high, MAX_EXACT)
-        if column.dtype is not None and column.dtype.lower().startswith("uint"):
-            low, high = 0, min(high, 2 ** int(column.dtype[4:]) - 1)
         whole = [int(n) for n in numbers if float(n).is_integer()]
         integers = [n for n in (*_INTEGERS, *whole) if low <= n <= high]
         cells = np.array(_spread(integers, random), dtype=dtype)

@@ -9,7 +9,7 @@ from sklearn.utils import get_tags
 
 from pyfunc_packaging.compile.composition import output_names, returns_frame
 from pyfunc_packaging.compile.registry import Context, register_compiler
-from pyfunc_packaging.compile.table import Table, has_optional_booleans
+from pyfunc_packaging.compile.table import Table, check_booleans
 
 SELECTORS = (
     feature_selection.GenericUnivariateSelect,
@@ -32,8 +32,7 @@ def _selector(estimator: Any, table: Table, context: Context) -> Table:
     # a DataFrame that stays one is not looked into
     untouched = returns_frame(estimator) and table.names is not None
     if not untouched and not get_tags(estimator).input_tags.allow_nan:
-        if has_optional_booleans(table):
-            raise context.error("booleans that may be missing are not checked as numbers are")
+        check_booleans(table)
         context.refuse_missing(table)
         context.refuse_infinite(table)
     chosen = [int(position) for position in estimator.get_support(indices=True)]

@@ -14,7 +14,7 @@ from spox import Var
 from pyfunc_packaging.schema import Column
 from pyfunc_packaging.session import MISSING_TEXT
 
-Kind = Literal["float", "int", "bool", "text"]
+Kind = Literal["float", "int", "bool", "text", "foreign"]
 
 #: numpy dtype of a block's tensor, by kind.
 DTYPES: dict[Kind, Any] = {
@@ -23,6 +23,10 @@ DTYPES: dict[Kind, Any] = {
     "bool": np.bool_,
     "text": np.str_,
 }
+
+
+class ForeignColumn(ValueError):
+    """Something is computed from a column of a type that graphs have no input for."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -34,8 +38,8 @@ class Block:
     var : spox.Var of shape (n, width)
     width : int
         Number of columns.
-    kind : {"float", "int", "bool", "text"}
-        What the cells are: float64, int64, bool or text.
+    kind : {"float", "int", "bool", "text", "foreign"}
+        What the cells are: float64, int64, bool or text, or those of a `ForeignBlock`.
     nan : bool
         Whether a cell may be missing: NaN among floats, a marker among texts (see
         `pyfunc_packaging.session.MISSING_TEXT`). False is a promise.
@@ -70,6 +74,30 @@ class Block:
         if self.kind == "text":
             raise ValueError("expected numbers, found text")
         return Block(op.cast(self.var, to=np.float64), self.width, nan=False, inf=False)
+
+
+class ForeignBlock(Block):
+    """A column of a type that graphs have no input for, such as datetimes.
+
+    It can be passed on and left out; whoever asks for its cells meets `ForeignColumn`.
+
+    Parameters
+    ----------
+    column : Column
+    """
+
+    def __init__(self, column: Column) -> None:
+        known = {"width": 1, "kind": "foreign", "nan": column.nullable, "inf": False}
+        for name, value in {**known, "origin": column}.items():
+            object.__setattr__(self, name, value)  # the class is frozen
+
+    @property
+    def var(self) -> Var:
+        """There is no tensor."""
+        assert self.origin is not None
+        raise ForeignColumn(
+            f"column {self.origin.name!r} is {self.origin.type}, which no graph takes"
+        )
 
 
 @dataclass(frozen=True, eq=False)
@@ -126,6 +154,24 @@ class Table:
     def text(self) -> bool:
         """Whether there is a column of text."""
         return any(block.kind == "text" for block in self.blocks)
+
+    def check_inputs(self) -> None:
+        """Check that a graph can take every column.
+
+        Raises
+        ------
+        ForeignColumn
+        """
+        for block in self.blocks:
+            if isinstance(block, ForeignBlock):
+                _ = block.var
+
+    @property
+    def column_shape(self) -> Var:
+        """Shape of a single column, (n, 1), as a tensor of two integers."""
+        held = [block for block in self.blocks if not isinstance(block, ForeignBlock)]
+        first = (held or self.blocks)[0]
+        return op.shape(first.take([0]).var)
 
     def take(self, positions: Iterable[int]) -> Table:
         """Columns by position, in that order."""
@@ -186,12 +232,25 @@ def is_missing(block: Block) -> Var:
     return op.not_(op.equal(block.var, block.var))  # integers and booleans are never missing
 
 
-def has_optional_booleans(table: Table) -> bool:
-    """Whether scikit-learn may be given True, False and None as objects.
+def check_booleans(table: Table) -> None:
+    """Check that no column holds None among booleans, for what looks for NaN among objects.
 
-    In such columns, and in whole arrays of objects, it passes over None as over any value.
+    Raises
+    ------
+    ValueError
     """
-    return any(
-        block.nan and block.origin is not None and block.origin.type == "boolean"
+    names = [
+        block.origin.name
         for block in table.blocks
-    )
+        if block.nan
+        and block.origin is not None
+        and block.origin.type == "boolean"
+        and block.origin.dtype in (None, "bool", "object")
+        and not (block.origin.dtype == "object" and block.origin.missing == "NaN")
+    ]
+    if names:
+        wanted = ", ".join(f'{name!r}: "boolean"' for name in names)
+        raise ValueError(
+            f"a missing value is None among the booleans of {', '.join(map(repr, names))}, and"
+            f" scikit-learn takes it for a value here; convert before fit: X.astype({{{wanted}}})"
+        )

@@ -30,7 +30,7 @@ from pyfunc_packaging.compile.gappy import GappyInts, with_gaps
 from pyfunc_packaging.compile.recording import NotRecorded, Recorder, Traced, is_users, place
 from pyfunc_packaging.compile.registry import Context
 from pyfunc_packaging.compile.samples import make_samples
-from pyfunc_packaging.compile.table import Block, Kind, Table
+from pyfunc_packaging.compile.table import Block, ForeignBlock, Kind, Table
 from pyfunc_packaging.errors import NotCompilable
 from pyfunc_packaging.frame import to_frame
 from pyfunc_packaging.schema import Column
@@ -87,20 +87,24 @@ def _trace(function: Function, table: Table, context: Context) -> Traced:
     else:
         frame.columns = pd.Index(table.names)
         sample = frame
-    arguments = [argument(Tensor(input_dtype(column), ("n", 1))) for column in columns]
-    blocks = [
-        Block(var, 1, block.kind, nan=block.nan, inf=block.inf, origin=block.origin)
-        for var, block in zip(arguments, table.columns(), strict=True)
-    ]
+    blocks = table.columns()
+    inputs = {}
+    for position, (column, block) in enumerate(zip(columns, blocks, strict=True)):
+        if isinstance(block, ForeignBlock):
+            continue
+        inputs[column.name] = var = argument(Tensor(input_dtype(column), ("n", 1)))
+        blocks[position] = Block(
+            var, 1, block.kind, nan=block.nan, inf=block.inf, origin=block.origin
+        )
     own = Table(tuple(blocks), table.names)
     first = _record(function, _alike(own, sample), sample, context)
-    inputs = {f"x{position}": var for position, var in enumerate(arguments)}
-    feeds = {f"x{i}": to_input(c, values[c.name]) for i, c in enumerate(columns)}
+    fed = [column for column in columns if column.name in inputs]
+    feeds = {column.name: to_input(column, values[column.name]) for column in fed}
     _check(function, sample, first, inputs, feeds, context)
     if any(column.nullable for column in columns):
         # pandas has other types where no value is missing
         complete = make_samples([replace(c, nullable=False) for c in columns], function)
-        feeds = {f"x{i}": to_input(c, complete[c.name]) for i, c in enumerate(columns)}
+        feeds = {column.name: to_input(column, complete[column.name]) for column in fed}
         frame = to_frame(columns, complete)
         frame.columns = pd.Index(table.names or frame.columns)
         given = frame if table.names is not None else frame.to_numpy()
@@ -123,12 +127,13 @@ def _described(table: Table) -> list[Column]:
             missing="NaN" if block.kind == "text" else None,
             finite=not block.inf,
         )
-        columns.append(replace(origin, name=str(position)))
+        columns.append(replace(origin, name=f"x{position}"))
     return columns
 
 
 def _common_array(frame: pd.DataFrame, table: Table, context: Context) -> Array:
     """The array that scikit-learn makes of columns side by side."""
+    table.check_inputs()
     kinds = {block.kind for block in table.blocks}
     if len(kinds) > 1 and not kinds <= {"float", "int"}:
         raise context.error(f"an array of {' and '.join(sorted(kinds))} is not compiled")
@@ -207,10 +212,15 @@ def _check(
         raise context.error(f"on made-up rows: {_described_error(error)}") from error
     if type(expected) is not type(result._sample) or np.shape(expected) != np.shape(result._sample):
         raise context.error("the function returned something else when it was recorded")
-    outputs = {f"y{i}": op.identity(b.var) for i, b in enumerate(result._table.columns())}
+    outputs = {
+        position: op.identity(block.var)
+        for position, block in enumerate(result._table.columns())
+        if not isinstance(block, ForeignBlock)
+    }
     if not outputs:
         raise context.error("no column is left")
-    proto = build(arguments, outputs, drop_unused_inputs=True)
+    named = {f"y{position}": var for position, var in outputs.items()}
+    proto = build(arguments, named, drop_unused_inputs=True)
     options = onnxruntime.SessionOptions()
     options.log_severity_level = 4
     options.intra_op_num_threads = 1
@@ -218,16 +228,17 @@ def _check(
         proto.SerializeToString(), options, providers=["CPUExecutionProvider"]
     )
     wanted = {node.name for node in session.get_inputs()}
-    found = session.run(None, {name: cells for name, cells in feeds.items() if name in wanted})
+    results = session.run(None, {name: cells for name, cells in feeds.items() if name in wanted})
     rows = len(expected)
-    for position, name in enumerate(_names(result._sample)):
+    names = _names(result._sample)
+    for position, found in zip(outputs, results, strict=True):
         cells = expected.iloc[:, position] if isinstance(expected, pd.DataFrame) else expected
         if np.ndim(cells) == 2:
             cells = cells[:, position]
-        if not _equal(cells, found[position], rows):
+        if not _equal(cells, found, rows):
             raise context.error(
-                f"the recorded function differs from the function in {name}; it does something"
-                " that was not recorded"
+                f"the recorded function differs from the function in {names[position]}; it does"
+                " something that was not recorded"
             )
 
 

@@ -19,7 +19,7 @@ from pyfunc_packaging.compile.arithmetic import const, ints
 from pyfunc_packaging.compile.bagging import summed, votes
 from pyfunc_packaging.compile.composition import output_names
 from pyfunc_packaging.compile.labels import labels, most_likely
-from pyfunc_packaging.compile.registry import Compiler, Context, register_compiler
+from pyfunc_packaging.compile.registry import Compiler, Context, register_compiler, shared
 from pyfunc_packaging.compile.table import Table
 
 
@@ -49,6 +49,7 @@ def _voting_regressor(model: VotingRegressor, table: Table, context: Context) ->
     return Table.of(_average(results, model._weights_not_none), 1)
 
 
+@shared
 def _voting_probabilities(model: VotingClassifier, table: Table, context: Context) -> Table:
     if model.voting == "hard":
         raise context.error("voting='hard' has no probabilities")
@@ -71,6 +72,7 @@ def _voting_classifier(model: VotingClassifier, table: Table, context: Context) 
     return most_likely(model.classes_, summed(parts), context)
 
 
+@shared
 def _stacked(model: Any, table: Table, context: Context) -> Table:
     """What the final estimator sees: the others' predictions, perhaps with the columns."""
     if isinstance(getattr(model, "_label_encoder", None), list):

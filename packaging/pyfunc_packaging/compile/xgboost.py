@@ -11,7 +11,7 @@ from spox import Var
 
 from pyfunc_packaging.compile.arithmetic import ints
 from pyfunc_packaging.compile.labels import labels, most_likely
-from pyfunc_packaging.compile.registry import Context, register_compiler
+from pyfunc_packaging.compile.registry import Context, register_compiler, shared
 from pyfunc_packaging.compile.single import expf, single
 from pyfunc_packaging.compile.table import Table
 from pyfunc_packaging.compile.trees import BRANCH_LT, Tree, tree_ensemble
@@ -104,6 +104,7 @@ def _regressor(model: Any, table: Table, context: Context) -> Table:
     raise context.error(f"the objective {objective!r} is not compiled")
 
 
+@shared
 def _scores(model: Any, table: Table, context: Context) -> tuple[Var, int]:
     """Probabilities of the classes, or of the second of two, as float32."""
     margins, width, objective = _margins(model, table, context)

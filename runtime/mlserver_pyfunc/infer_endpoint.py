@@ -1,0 +1,162 @@
+"""The ordinary way to infer over HTTP: through MLServer's types and its data plane.
+
+It takes the place of MLServer's own route, which reads no bytes of tensors, rounds large integers,
+and explains a malformed body in FastAPI's format. Cache, tracing, metrics and workers stay
+MLServer's.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+from mlserver import Settings
+from mlserver.handlers import DataPlane
+from mlserver.types import InferenceRequest, InferenceResponse
+from mlserver.utils import extract_headers, insert_headers
+from pydantic import ValidationError
+from starlette.requests import Request
+from starlette.responses import Response
+
+from mlserver_pyfunc.binary_tensors import BinaryWishes, read_wishes
+from mlserver_pyfunc.bodies import (
+    NO_REQUEST,
+    check_size,
+    is_complete,
+    join,
+    parse_body,
+    read_headers,
+    read_limit,
+    receive_messages,
+)
+from mlserver_pyfunc.encode import Encoded
+from mlserver_pyfunc.responses import Answer, Header, make_answer, make_error
+from mlserver_pyfunc.status import to_mlserver_error
+from pyfunc_packaging.errors import InvalidRequest
+
+
+class InferEndpoint:
+    """Answers inference requests; the routes with and without a version call it.
+
+    Parameters
+    ----------
+    data_plane : mlserver.handlers.DataPlane
+    settings : mlserver.Settings
+    """
+
+    def __init__(self, data_plane: DataPlane, settings: Settings) -> None:
+        self._data_plane = data_plane
+        self._gzip = settings.gzip_enabled
+        self._limit = read_limit()
+
+    async def infer(self, request: Request) -> Response:
+        """Answer one request.
+
+        Raises
+        ------
+        mlserver.errors.MLServerError
+            Which MLServer's application turns into an answer.
+        """
+        headers = read_headers(request.headers.raw)
+        messages = await receive_messages(request.receive, self._limit)
+        body = join(messages)
+        try:
+            check_size(len(body), self._limit)
+            if not is_complete(messages):  # nobody is there to read it
+                return _to_response(make_error("the body broke off", 400))
+            payload = _validate(parse_body(body, headers, self._limit))
+            wishes = _read_wishes(payload)
+        except InvalidRequest as error:
+            refusal = to_mlserver_error(error)
+            answer = make_error(str(refusal), refusal.status_code)
+            if not is_complete(messages):  # the rest of the body must not pass for a request
+                answer.headers.append((b"connection", b"close"))
+            return _to_response(answer)
+        insert_headers(payload, dict(request.headers))
+        path = request.path_params
+        response = await self._data_plane.infer(
+            payload, path["model_name"], path.get("model_version")
+        )
+        extra = [
+            (name.lower().encode("latin-1"), value.encode("latin-1"))
+            for name, value in (extract_headers(response) or {}).items()
+        ]
+        answer = make_answer(
+            _head(response),
+            [
+                Encoded(output.name, str(_value(output.datatype)), output.shape, output.data.root)
+                for output in response.outputs
+            ],
+            wishes,
+            compress=headers.accepts_gzip if self._gzip else None,
+        )
+        return _to_response(answer, *extra)
+
+
+def _validate(content: Any) -> InferenceRequest:
+    if not isinstance(content, dict):
+        raise InvalidRequest(NO_REQUEST)
+    try:
+        return InferenceRequest.model_validate(content)
+    except ValidationError as error:
+        first = error.errors(include_url=False, include_context=False, include_input=False)[0]
+        raise InvalidRequest(f"{find_place(first['loc'], content)}: {first['msg']}") from error
+
+
+def find_place(location: tuple[int | str, ...], body: Any) -> str:
+    """Where in a request something is wrong, with inputs and outputs by their names.
+
+    Parameters
+    ----------
+    location : tuple
+        As pydantic gives it.
+    body : object
+        What was validated.
+
+    Examples
+    --------
+    >>> find_place(("inputs", 0, "shape", 1), {"inputs": [{"name": "x", "shape": [1, "2"]}]})
+    "input 'x', shape, 1"
+    """
+    parts: list[str] = []
+    for step in location:
+        body = _child(body, step)
+        if isinstance(step, int) and isinstance(body, dict) and isinstance(body.get("name"), str):
+            parts[-1:] = [f"{parts[-1].removesuffix('s')} {body['name']!r:.80}"]
+        elif not isinstance(step, str) or "[" not in step:  # leave out pydantic's own type names
+            parts.append(str(step))
+    return ", ".join(parts) or "the body"
+
+
+def _child(body: Any, step: int | str) -> Any:
+    if isinstance(body, dict):
+        return body.get(step)
+    return body[step] if isinstance(body, list) and isinstance(step, int) else None
+
+
+def _read_wishes(payload: InferenceRequest) -> BinaryWishes:
+    def extra(parameters: Any) -> dict[str, Any]:
+        return (parameters.model_extra or {}) if parameters is not None else {}
+
+    outputs = {output.name: extra(output.parameters) for output in payload.outputs or []}
+    return read_wishes(extra(payload.parameters), outputs)
+
+
+def _head(response: InferenceResponse) -> dict[str, Any]:
+    parameters = response.parameters
+    head = {
+        "model_name": response.model_name,
+        "model_version": response.model_version,
+        "id": response.id,
+        "parameters": parameters.model_dump(exclude_none=True) if parameters else {},
+    }
+    return {name: value for name, value in head.items() if value is not None}
+
+
+def _value(datatype: Any) -> Any:
+    return getattr(datatype, "value", datatype)
+
+
+def _to_response(answer: Answer, *more: Header) -> Response:
+    response = Response(answer.content, answer.status)
+    response.raw_headers = [*answer.headers, *more]
+    return response

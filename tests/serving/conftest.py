@@ -1,0 +1,74 @@
+"""Two servers of one model: what one answers, the other has to answer too."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+#: An id that a server made up, in the body and in headers.
+_UUID = re.compile(r"[0-9a-f]{8}-[0-9a-f]{4}-4[0-9a-f]{3}-[89ab][0-9a-f]{3}-[0-9a-f]{12}")
+
+#: Headers that say nothing of the answer: when it came, and how long its compressed form is.
+_INCIDENTAL = ("date", "content-length")
+
+
+class Twins:
+    """A server with the fast lane and one without; every request goes to both.
+
+    Status, headers and body must be the same, byte for byte. Everything else is the first one's.
+    """
+
+    def __init__(self, fast: Any, ordinary: Any) -> None:
+        self.fast = fast
+        self.ordinary = ordinary
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self.fast, name)
+
+    @property
+    def log(self) -> str:
+        return str(self.fast.log + self.ordinary.log)
+
+    def request(self, *arguments: Any, **options: Any) -> Any:
+        answer, other = (
+            server.request(*arguments, **options) for server in (self.fast, self.ordinary)
+        )
+        assert _comparable(answer) == _comparable(other)
+        return answer
+
+    def infer(self, model: str, body: Any, **options: Any) -> Any:
+        return self.request(f"/v2/models/{model}/infer", body, **options)
+
+
+def _comparable(answer: Any) -> tuple[int, str, dict[str, str]]:
+    headers = {
+        name.lower(): _UUID.sub("UUID", value)
+        for name, value in answer.headers.items()
+        if name.lower() not in _INCIDENTAL
+    }
+    return answer.status, _UUID.sub("UUID", answer.text), headers
+
+
+@pytest.fixture(scope="session")
+def start_twins(start_server: Callable[..., Any]) -> Callable[..., Twins]:
+    """Start ``pyfunc serve MODEL …`` twice; see :func:`start_server`."""
+
+    def start(model: Path | str, *arguments: str, env: dict[str, str] | None = None) -> Twins:
+        # one after the other: both at once are slower to start than their patience, with 2 cores
+        fast = start_server(model, *arguments, env=env)
+        return Twins(fast, start_server(model, *arguments, env={**(env or {}), **_OFF}))
+
+    return start
+
+
+_OFF = {"PYFUNC_FAST_LANE": "off"}
+
+
+@pytest.fixture(scope="session")
+def california_server(california: Any, start_twins: Callable[..., Twins]) -> Twins:
+    """The example bundle on both lanes; tests share it, so none may break it."""
+    return start_twins(california[2].path)
