@@ -152,7 +152,13 @@ def start_mlflow(
         log = folder / "log"
         with log.open("wb") as file:
             process = subprocess.Popen(
-                command, stdout=file, stderr=subprocess.STDOUT, cwd=folder, start_new_session=True
+                command,
+                stdout=file,
+                stderr=subprocess.STDOUT,
+                cwd=folder,
+                # its eight processes for jobs, which we never send, take a minute to start
+                env={**os.environ, "MLFLOW_SERVER_ENABLE_JOB_EXECUTION": "false"},
+                start_new_session=True,
             )
         url = f"http://127.0.0.1:{port}"
         server = MlflowServer(url, root if mode == "proxied" else None, process)
