@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
+import json
 import re
 import socket
 import subprocess
 import time
 from pathlib import Path
+from typing import Any
 
+import grpc
 import numpy as np
-from servers import CLIENT_CORE, Running
+from mlserver.grpc import dataplane_pb2 as pb
+from servers import CLIENT_CORE, NAME, Running
 
 
 def latency(server: Running, body: bytes, *, seconds: float, at_least: int = 20) -> list[float]:
@@ -28,6 +32,42 @@ def latency(server: Running, body: bytes, *, seconds: float, at_least: int = 20)
             _read_response(connection)
             taken.append(1000 * (time.perf_counter() - start))
     return taken
+
+
+def grpc_latency(server: Running, body: bytes, *, seconds: float) -> list[float]:
+    """Milliseconds of gRPC requests one after the other, with the same tensors."""
+    request = _to_grpc(json.loads(body))
+    taken = []
+    with grpc.insecure_channel(f"127.0.0.1:{server.grpc_port}") as channel:
+        infer = channel.unary_unary("/inference.GRPCInferenceService/ModelInfer")
+        end = time.perf_counter() + seconds
+        while time.perf_counter() < end:
+            start = time.perf_counter()
+            answer = infer(request)
+            taken.append(1000 * (time.perf_counter() - start))
+    if not pb.ModelInferResponse.FromString(answer).outputs:
+        raise SystemExit("expected outputs over gRPC, got none")
+    return taken
+
+
+def _to_grpc(body: dict[str, Any]) -> bytes:
+    """A V2 request as gRPC has it, serialised."""
+    request = pb.ModelInferRequest(model_name=NAME)
+    for tensor in body["inputs"]:
+        data = tensor["data"]
+        texts = tensor["datatype"] == "BYTES"
+        contents = (
+            pb.InferTensorContents(bytes_contents=[cell.encode() for cell in data])
+            if texts
+            else pb.InferTensorContents(fp64_contents=data)
+        )
+        request.inputs.add(
+            name=tensor["name"],
+            datatype=tensor["datatype"],
+            shape=tensor["shape"],
+            contents=contents,
+        )
+    return bytes(request.SerializeToString())
 
 
 def _read_response(connection: socket.socket) -> None:

@@ -80,6 +80,7 @@ class Running:
     """A server that has answered its first request."""
 
     port: int
+    grpc_port: int
     cold: float
     process: subprocess.Popen[bytes]
 
@@ -136,7 +137,7 @@ def running(server: Server, request: bytes, folder: Path) -> Iterator[Running]:
         )
     try:
         _first_answer(process, ports[0], request, log)
-        yield Running(ports[0], time.perf_counter() - start, process)
+        yield Running(ports[0], ports[1], time.perf_counter() - start, process)
     finally:
         with contextlib.suppress(ProcessLookupError):  # it may have ended by itself
             os.killpg(process.pid, signal.SIGTERM)

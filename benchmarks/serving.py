@@ -12,6 +12,7 @@ import statistics
 import sys
 import tempfile
 import warnings
+from math import nan
 from pathlib import Path
 from typing import Any
 
@@ -21,7 +22,7 @@ os.environ.setdefault("OMP_NUM_THREADS", "1")
 
 import mlflow.sklearn
 from data import CATEGORICAL, NUMERIC, TARGET, load_housing
-from load import latency, percentile, throughput
+from load import grpc_latency, latency, percentile, throughput
 from machine import describe_machine
 from plain import make_plain_pipeline
 from rich.console import Console
@@ -39,6 +40,7 @@ MEASURES = {
     "c8 req/s": False,
     "c32 req/s": False,
     "1,000 rows p50 ms": True,
+    "gRPC c1 p50 ms": True,
     "cold s": True,
     "RSS MB": True,
 }
@@ -144,6 +146,9 @@ def measure(
             "c8 req/s": _throughput(live, one, 8, seconds, place),
             "c32 req/s": _throughput(live, one, 32, seconds, place),
             "1,000 rows p50 ms": percentile(latency(live, thousand, seconds=seconds / 2), 50),
+            "gRPC c1 p50 ms": nan
+            if server.name == BARE
+            else percentile(grpc_latency(live, one, seconds=seconds / 2), 50),
             "cold s": cold,
             "RSS MB": live.memory(),
         }

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import time
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
@@ -18,6 +19,8 @@ from pyfunc_packaging.scoring import method_of, predict_outputs
 
 Compile = Literal["auto", "require", "off"]
 _CHOICES = ("auto", "require", "off")
+
+logger = logging.getLogger(__name__)
 
 #: The graph within a bundle.
 GRAPH_FILE = "data/model.onnx"
@@ -100,6 +103,15 @@ def compile_model(model: Any, schema: Schema, rows: pd.DataFrame, *, mode: Compi
                 f" mlserver-pyfunc[packaging]"
             ) from error
         return _fallback("", f"the Python module {error.name!r} is not installed")
+    except Exception as error:
+        if mode == "require":
+            raise
+        # our own fault, or a library's, must not keep a model from being packaged
+        logger.exception("the model was not compiled, because of an unexpected error")
+        first, *_ = str(error).splitlines() or [""]
+        return _fallback(
+            "", f"the compiler failed ({type(error).__name__}: {first:.200}); please report it"
+        )
 
 
 def _fallback(step: str, reason: str) -> Compilation:

@@ -94,7 +94,14 @@ class OnnxSession:
                 feeds[name] = cells.reshape(-1, 1)
             else:
                 feeds[name] = to_input(column, cells)
-        results = dict(zip(self._outputs, self._session.run(self._outputs, feeds), strict=True))
+        try:
+            found = self._session.run(self._outputs, feeds)
+        except UnicodeEncodeError as error:
+            raise UnsuitableData(
+                "a text holds half of a surrogate pair, which is no Unicode text; mend what wrote"
+                " it, or send null for a missing value"
+            ) from error
+        results = dict(zip(self._outputs, found, strict=True))
         # count_nonzero takes a tenth of the time of any()
         if REFUSED in results and np.count_nonzero(results.pop(REFUSED)):
             raise ValuesRefused(

@@ -50,7 +50,8 @@ def assert_compiles(
     methods = {"prediction": method} if isinstance(method, str) else {name: name for name in method}
 
     def call(rows: pd.DataFrame) -> dict[str, Any]:
-        found = {name: getattr(estimator, each)(rows) for name, each in methods.items()}
+        # copies, since a step may write to what it is given
+        found = {name: getattr(estimator, each)(rows.copy()) for name, each in methods.items()}
         return {
             name: array.toarray() if hasattr(array, "toarray") else np.asarray(array)
             for name, array in found.items()

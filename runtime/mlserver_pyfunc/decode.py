@@ -98,9 +98,7 @@ class Decoder:
             (tensor.name, getattr(tensor.datatype, "value", tensor.datatype), tensor.shape)
             for tensor in inputs
         ]
-        return self._plain.read(
-            heads, [getattr(tensor.data, "root", tensor.data) for tensor in inputs]
-        )
+        return self._plain.read(heads, [_plain_data(tensor) for tensor in inputs])
 
     def _check_names(self, tensors: Mapping[str, InputTensor]) -> None:
         if tensors.keys() == self._fields.keys():
@@ -118,6 +116,17 @@ class Decoder:
             f"inputs do not match the signature ({'; '.join(problems)}). The model takes"
             f" {_listing(self._fields, limit=50)}{hint}"
         )
+
+
+def _plain_data(tensor: InputTensor) -> Any:
+    """Data with text as text, which gRPC has as bytes; as it is where it is no text."""
+    data = getattr(tensor.data, "root", tensor.data)
+    if type(data) is not list or not data or type(data[0]) is not bytes:
+        return data
+    try:
+        return [cell.decode() for cell in data]
+    except (AttributeError, UnicodeDecodeError):
+        return data
 
 
 def _quote(name: object) -> str:

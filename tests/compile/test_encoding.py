@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import tracemalloc
 from collections.abc import Callable
 from typing import Any
 
@@ -10,13 +11,14 @@ import pandas as pd
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from sklearn.linear_model import LinearRegression
+from sklearn.linear_model import LinearRegression, Ridge
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import OneHotEncoder, OrdinalEncoder, TargetEncoder
 
 from pyfunc_packaging.compile import build_graph
 from pyfunc_packaging.errors import NotCompilable
 from pyfunc_packaging.schema import Column
+from pyfunc_packaging.session import OnnxSession
 from pyfunc_packaging.testing import assert_compiles
 
 LETTERS = [list("abcdef"), ["inland", "near bay", "<1h ocean", "Île"]]
@@ -156,3 +158,22 @@ def test_booleans_as_objects(encoder: Any, marker: Any) -> None:
     flags[1::5] = marker
     X = pd.DataFrame({"flag": flags, "code": random.integers(0, 4, 60)})
     assert_compiles(encoder.fit(X, random.normal(size=60)), X, method="transform")
+
+
+def test_memory_grows_with_the_categories_and_not_with_their_square() -> None:
+    count = 20_000
+    X = pd.DataFrame({"c": pd.Series([str(number) for number in range(count)], dtype=object)})
+    model = make_pipeline(
+        OneHotEncoder(handle_unknown="ignore"), Ridge(solver="sparse_cg", max_iter=5)
+    ).fit(X, np.arange(count) * 1.0)
+    tracemalloc.start()
+    try:
+        graph = build_graph(model, [Column("c", "string")])
+        _, peak = tracemalloc.get_traced_memory()
+    finally:
+        tracemalloc.stop()
+    assert peak < 100e6  # a dense table of all answers has 3.2e9 bytes
+    session = OnnxSession(graph, [Column("c", "string")])
+    some = X.iloc[[0, 7, count - 1]]
+    found = session.run({"c": some["c"].to_numpy(dtype=object)})["prediction"]
+    np.testing.assert_allclose(found, model.predict(some), rtol=1e-9)

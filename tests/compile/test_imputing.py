@@ -155,3 +155,14 @@ def test_none_among_booleans_is_no_missing_value_to_an_imputer(imputer: Any) -> 
         " value here; convert before fit: X.astype({'flag': \"boolean\"})"
     )
     assert_compiles(SimpleImputer().fit(X), X, method="transform")  # the mean is of numbers
+
+
+def test_none_as_the_most_frequent_of_texts_is_no_empty_column() -> None:
+    cells = np.array(["x", "y", None] * 20, dtype=object)
+    cells[:20], cells[4::9] = None, np.nan
+    X = pd.DataFrame({"c": pd.Series(cells, dtype=object), "d": ["p", "q"] * 30})
+    model = make_pipeline(
+        SimpleImputer(strategy="most_frequent"), OneHotEncoder(), LinearRegression()
+    ).fit(X, np.arange(60.0))
+    assert model[0].statistics_[0] is None
+    assert assert_compiles(model, X).rows > len(X)

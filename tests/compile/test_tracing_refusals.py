@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import inspect
+import re
 from collections.abc import Callable
 from typing import Any
 
@@ -90,6 +91,14 @@ def head(X: Any) -> Any:
     return X.head(3)  # here
 
 
+def deviation_of_each_row(X: Any) -> Any:
+    return X.assign(n=X[["x", "y"]].std(axis=1))  # here
+
+
+def difference_in_each_row(X: Any) -> Any:
+    return X[["x", "y"]].diff(axis=1)  # here
+
+
 def unknown_code(X: Any) -> Any:
     return X.assign(n=pd.isna(X.y))  # here
 
@@ -169,6 +178,8 @@ REFUSED: list[tuple[Callable[[Any], Any], str]] = [
     (each_row, "apply() calls a Python function for each row"),
     (filtered, "a selection of rows"),
     (head, ".head() of all rows"),
+    (deviation_of_each_row, ".std is not compiled"),
+    (difference_in_each_row, ".diff is not compiled"),
     (unknown_code, "code that is not recorded"),
     (datetimes, "rows"),
     (joined, "cannot concatenate"),
@@ -259,6 +270,16 @@ def frame_and_column(X: Any) -> Any:
 )
 def test_what_cannot_be_trusted_is_refused(function: Any, reason: str) -> None:
     assert reason in refusal(function, table()).reason
+
+
+def test_a_row_on_which_they_differ_is_shown() -> None:
+    X = table()[["y"]]
+    found = refusal(by_class, X).reason
+    assert re.search(
+        r"column 'y': of \{'y': (.*)\} the function makes (.*), the graph (.*)$", found
+    )
+    given, made, wrong = map(float, re.findall(r"-?[\d.]+(?:e[+-]?\d+)?", found.split(" of ")[1]))
+    assert (made, wrong) == (given * 2, given * 3)
 
 
 def test_arrays_that_share_memory_are_not_written_to() -> None:

@@ -13,10 +13,10 @@ import pytest
 from sklearn.base import BaseEstimator, RegressorMixin, TransformerMixin
 from sklearn.linear_model import LinearRegression
 from sklearn.pipeline import make_pipeline
-from sklearn.preprocessing import StandardScaler
+from sklearn.preprocessing import OneHotEncoder, StandardScaler
 
 from pyfunc_packaging import package_model
-from pyfunc_packaging.errors import InvalidArgument, NotCompilable
+from pyfunc_packaging.errors import InvalidArgument, NotCompilable, UnsuitableData
 
 
 class Doubled(TransformerMixin, BaseEstimator):
@@ -162,3 +162,42 @@ def test_a_target_of_one_or_two_columns(columns: int, rows: pd.DataFrame, tmp_pa
     bundle = package_model(model, rows, path=tmp_path / "b", name="m", compile="require")
     np.testing.assert_allclose(bundle.predict(rows), model.predict(rows), rtol=1e-9)
     assert bundle.predict(rows).shape == (len(rows), columns)
+
+
+def test_a_fault_of_the_compiler_does_not_keep_a_model_from_being_packaged(
+    rows: pd.DataFrame,
+    tmp_path: Path,
+    unchecked: None,
+    monkeypatch: pytest.MonkeyPatch,
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    def fail(*args: Any, **options: Any) -> bytes:
+        raise KeyError("what nobody thought of")
+
+    monkeypatch.setattr("pyfunc_packaging.compile.build_graph", fail)
+    model = LinearRegression().fit(rows, rows["a"])
+    bundle = package_model(model, rows, path=tmp_path / "b", name="m")
+    assert bundle.engine == "pyfunc"
+    assert bundle.compilation["reason"] == (
+        "the compiler failed (KeyError: 'what nobody thought of'); please report it"
+    )
+    assert caplog.records[-1].exc_info is not None  # the log has the traceback
+    with pytest.raises(KeyError, match="what nobody thought of"):
+        package_model(model, rows, path=tmp_path / "c", name="m", compile="require")
+
+
+def test_a_column_without_a_name(rows: pd.DataFrame, tmp_path: Path, unchecked: None) -> None:
+    rows = rows.set_axis(["", "b"], axis=1)
+    model = LinearRegression().fit(rows, rows["b"])
+    bundle = package_model(model, rows, path=tmp_path / "b", name="m")
+    assert bundle.compilation["reason"] == "a graph has no place for a column called ''"
+    assert bundle.engine == "pyfunc"
+
+
+def test_half_of_a_surrogate_pair(tmp_path: Path, unchecked: None) -> None:
+    rows = pd.DataFrame({"c": pd.Series(["x", "y"] * 20, dtype=object)})
+    model = make_pipeline(OneHotEncoder(handle_unknown="ignore"), LinearRegression())
+    model.fit(rows, (rows["c"] == "x") * 1.0)
+    bundle = package_model(model, rows, path=tmp_path / "b", name="m", compile="require")
+    with pytest.raises(UnsuitableData, match="half of a surrogate pair"):
+        bundle.predict(pd.DataFrame({"c": pd.Series(["\ud800"], dtype=object)}))

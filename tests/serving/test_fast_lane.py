@@ -12,6 +12,8 @@ import http.client
 import json
 import re
 import socket
+import threading
+import time
 import urllib.request
 from pathlib import Path
 from typing import Any
@@ -183,6 +185,29 @@ def test_a_client_that_is_gone_is_handed_on(lane: Lane) -> None:
     parts = [body_message(SUM[:5], more=True), {"type": "http.disconnect"}]
     assert asyncio.run(lane.ask(parts)) is None
     assert lane.noted[-1] == SUM[:5]
+
+
+def test_one_turn_of_the_event_loop_is_not_held_up_for_long(
+    lane: Lane, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    threads: list[str] = []
+
+    async def ask_at_once() -> list[int | None]:
+        model: Any = await lane._registry.get_model("sum")
+        predict = model._infer
+
+        def slow(*arguments: Any) -> Any:
+            time.sleep(0.003)
+            threads.append(threading.current_thread().name)
+            return predict(*arguments)
+
+        monkeypatch.setattr(model, "_infer", slow)
+        return await asyncio.gather(*(lane.ask([body_message(SUM)]) for _ in range(20)))
+
+    assert asyncio.run(ask_at_once()) == [200] * 20
+    # four times three milliseconds are enough for one turn; the others go to the model's thread
+    assert 1 <= threads.count("MainThread") <= 4
+    assert len(threads) == 20
 
 
 # --- both ways give the same --------------------------------------------------------------------

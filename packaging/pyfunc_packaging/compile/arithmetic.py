@@ -15,6 +15,11 @@ def const(value: Any) -> Var:
     return op.const(np.asarray(value, dtype=np.float64))
 
 
+def texts(value: Any) -> Var:
+    """A constant of text: one, or an array-like of several."""
+    return op.const(np.asarray(value, dtype=object))  # numpy's own texts end before a last NUL
+
+
 def ints(value: Sequence[int] | int) -> Var:
     """An int64 constant, for axes, shapes and positions."""
     return op.const(np.asarray(value, dtype=np.int64))

@@ -10,9 +10,10 @@ import spox.opset.ai.onnx.v21 as op
 from spox import Var
 
 from pyfunc_packaging.compile import arithmetic as ar
-from pyfunc_packaging.compile import trigonometry
+from pyfunc_packaging.compile import logarithms, trigonometry
 from pyfunc_packaging.compile.arithmetic import const
-from pyfunc_packaging.compile.gappy import GappyInts, both
+from pyfunc_packaging.compile.gappy import GappyInts, both, is_whole, tainted
+from pyfunc_packaging.compile.registry import any_of
 from pyfunc_packaging.compile.table import DTYPES, Block, Kind, is_missing
 from pyfunc_packaging.session import MISSING_TEXT
 
@@ -39,8 +40,15 @@ def cast(block: Block, kind: Kind) -> Var:
 def constant(value: Any) -> Block:
     """A constant of numpy: a scalar, or a row of shape (1, k)."""
     array = np.asarray(value)
-    kinds: dict[str, Kind] = {"b": "bool", "i": "int", "u": "int", "f": "float", "U": "text"}
-    if array.dtype.kind not in kinds or array.ndim > 1:
+    if array.dtype.kind == "U":
+        array = np.asarray(value, dtype=object)
+    if array.ndim > 1:
+        raise Unsupported("a constant array of two dimensions is not recorded")
+    if array.dtype == object and all(isinstance(text, str) for text in array.ravel()):
+        var = ar.texts(array.reshape((1, -1) if array.ndim else ()))
+        return Block(var, array.size, "text", nan=False, inf=False)
+    kinds: dict[str, Kind] = {"b": "bool", "i": "int", "u": "int", "f": "float"}
+    if array.dtype.kind not in kinds:
         raise Unsupported(f"a constant of type {type(value).__name__} is not recorded")
     kind = kinds[array.dtype.kind]
     if kind == "int" and array.size and int(array.max()) > np.iinfo(np.int64).max:
@@ -91,10 +99,11 @@ def emit(name: str, blocks: Sequence[Block], values: Sequence[Any], kind: Kind) 
         If it cannot be done exactly.
     """
     width = max(block.width for block in blocks)
-    whole = all(isinstance(block, GappyInts) or block.kind in ("int", "bool") for block in blocks)
-    gappy = any(isinstance(block, GappyInts) for block in blocks)
-    if name in _STAYS_INT and kind == "float" and whole and gappy:
-        return _gappy(name, blocks, values)
+    if kind == "float" and all(is_whole(block) for block in blocks):
+        if name not in ALWAYS_FLOAT:
+            return _by_batch(name, blocks, values)
+        if name != "divide" and any(isinstance(b, GappyInts) and b.narrow for b in blocks):
+            raise Unsupported(f"{name} of {BY_BATCH}")  # of int8, numpy makes float16
     if any(block.kind == "text" for block in blocks):
         var = _text(name, blocks)
     elif name in _COMPARISONS and kind == "bool":
@@ -123,13 +132,10 @@ def emit(name: str, blocks: Sequence[Block], values: Sequence[Any], kind: Kind) 
     )
 
 
-def _gappy(name: str, blocks: Sequence[Block], values: Sequence[Any]) -> Block:
-    """A function that returns integers of integers, where pandas may have either or floats."""
+def _by_batch(name: str, blocks: Sequence[Block], values: Sequence[Any]) -> Block:
+    """A function that returns integers of integers, where pandas has floats in some batches."""
     if any(isinstance(block, GappyInts) and block.whole is None for block in blocks):
-        raise Unsupported(
-            f"{name} of integers that pandas makes floats of where a value is missing; use"
-            " .astype(float) before"
-        )
+        raise Unsupported(f"{name} of {BY_BATCH}")
     wholes = [
         Block(block.whole, 1, "int")
         if isinstance(block, GappyInts) and block.whole is not None
@@ -137,13 +143,34 @@ def _gappy(name: str, blocks: Sequence[Block], values: Sequence[Any]) -> Block:
         for block in blocks
     ]
     conditions = [b.gaps for b in blocks if isinstance(b, GappyInts) and b.gaps is not None]
-    gaps = conditions[0]
-    for condition in conditions[1:]:
-        gaps = gaps if gaps is condition else op.or_(gaps, condition)
+    gaps: Var | None = None
+    for condition in conditions:
+        gaps = condition if gaps is None or gaps is condition else op.or_(gaps, condition)
+    if name in ("floor_divide", "remainder"):
+        return _divided(name, blocks, wholes, gaps)
+    if gaps is None:  # nothing else is known to make floats of integers
+        return tainted(Block(_float(name, blocks, values), 1))
     whole = _int(name, wholes, values)
     if name in ("floor", "ceil", "trunc", "positive", "round"):
         return both(blocks[0].var, whole, gaps)
     return both(_float(name, blocks, values), whole, gaps)
+
+
+def _divided(
+    name: str, blocks: Sequence[Block], wholes: Sequence[Block], gaps: Var | None
+) -> Block:
+    """Pandas divides as integers, and only then makes floats of all where a divisor is zero."""
+    a, b = (cast(block, "int") for block in wholes)
+    whole = _int_division(name, a, b)
+    zero = op.equal(b, ar.ints(0))
+    operands = [cast(block, "float") for block in blocks]
+    endless = op.div(*operands) if name == "floor_divide" else const(np.nan)
+    floats = op.where(zero, endless, op.cast(whole, to=np.float64))
+    by_zero = any_of(zero)
+    if gaps is not None:
+        floats = op.where(gaps, _FLOATS[name](*operands), floats)
+        by_zero = op.or_(gaps, by_zero)
+    return GappyInts(floats, 1, whole=whole, gaps=by_zero)
 
 
 def _alike(blocks: Sequence[Block]) -> list[Var]:
@@ -162,13 +189,6 @@ def _float(name: str, blocks: Sequence[Block], values: Sequence[Any]) -> Var:
     function = _FLOATS.get(name)
     if function is None:
         raise Unsupported(f"{name} is not compiled")
-    if name in ("floor_divide", "remainder") and all(block.kind == "int" for block in blocks):
-        # pandas divides as integers, and only then puts floats where the divisor is zero
-        a, b = (block.var for block in blocks)
-        whole = op.cast(_int_division(name, a, b), to=np.float64)
-        zero = op.equal(b, ar.ints(0))
-        endless = op.div(*operands) if name == "floor_divide" else const(np.nan)
-        return op.where(zero, endless, whole)
     return function(*operands)
 
 
@@ -226,7 +246,7 @@ def _text(name: str, blocks: Sequence[Block]) -> Var:
     if name == "add":
         result = op.string_concat(a, b)
         for gap in gaps:
-            result = op.where(gap, op.const(np.array(MISSING_TEXT, dtype=np.str_)), result)
+            result = op.where(gap, ar.texts(MISSING_TEXT), result)
         return result
     equal = op.equal(a, b)
     if len(gaps) == 2:
@@ -254,17 +274,6 @@ def _trunc(x: Var) -> Var:
 
 def _sign(x: Var) -> Var:
     return op.where(op.isnan(x), x, op.sign(x))
-
-
-def _logarithm(base: float) -> Unary:
-    """Logarithms that are whole where the argument is a power of the base, as in C."""
-
-    def logarithm(x: Var) -> Var:
-        plain = op.div(op.log(x), const(np.log(base)))
-        whole = op.round(plain)
-        return op.where(op.equal(op.pow(const(base), whole), x), whole, plain)
-
-    return logarithm
 
 
 def _fmax(a: Var, b: Var) -> Var:
@@ -306,9 +315,9 @@ _FLOATS: Mapping[str, Callable[..., Var]] = {
     "fmod": lambda a, b: op.mod(a, b, fmod=1),
     "hypot": trigonometry.hypot,
     "log": op.log,
-    "log10": _logarithm(10.0),
+    "log10": logarithms.log10,
     "log1p": ar.log1p,
-    "log2": _logarithm(2.0),
+    "log2": logarithms.log2,
     "maximum": ar.maximum,
     "minimum": ar.minimum,
     "multiply": op.mul,
@@ -377,7 +386,16 @@ _TRUTHS: Mapping[str, Callable[..., Var]] = {
     "multiply": op.and_,
 }
 _TESTS = ("isfinite", "isinf", "isna", "isnan")
-#: Functions that return integers of integers.
-_STAYS_INT = (*_INTS, "ceil", "floor", "positive", "power", "round", "trunc")
+#: Functions that return floats of integers too; of others it depends on the batch, see `gappy`.
+ALWAYS_FLOAT = frozenset(
+    """
+    arccos arcsin arctan arctan2 cos cosh deg2rad degrees divide exp exp2 expm1 fabs float_power
+    hypot log log10 log1p log2 rad2deg radians rint sin sinh sqrt tan tanh
+    """.split()  # noqa: SIM905 - a list would take a screen
+)
+BY_BATCH = (
+    "whole numbers that pandas makes floats of in some batches alone: where a value is missing or"
+    " replaced, or a divisor is zero; use .astype(float) before"
+)
 #: Functions whose result is missing, or infinite, only where the argument is.
 _PROMISES = ("absolute", "ceil", "floor", "negative", "rint", "sign", "trunc")

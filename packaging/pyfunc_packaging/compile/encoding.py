@@ -40,7 +40,9 @@ class Answers:
     categories : list
         Known values, without the missing one.
     rows : ndarray of shape (len(categories) + 2, k)
-        One row a category, then that of an unseen value and that of a missing value.
+        One row a category, then that of an unseen value and that of a missing value. Of one-hot
+        rows, which are as long as there are categories, only the place of the one: k is 1, and
+        -1 means that there is none.
     refused : ndarray of bool, shape (len(categories) + 2,)
         Where the encoder raises an error instead.
     """
@@ -68,11 +70,11 @@ def ask(encoder: Any, position: int, block: Block, *, width: int) -> Answers:
     categories = [value for value in known if not is_missing_value(value)]
     absent = next((value for value in known if is_missing_value(value)), np.nan)
     candidates = [*categories, _unseen(categories, block)]
-    nothing = [np.zeros((0, width))] if not candidates else []
-    parts = [*nothing, *_transform(encoder, position, candidates, block, width)]
+    parts = _transform(encoder, position, candidates, block, width)
     parts += _transform(encoder, position, [absent], block, width)
     refused = np.array([part is None for part in parts])
-    rows = np.array([np.zeros(width) if part is None else part for part in parts])
+    nothing = np.array([-1]) if isinstance(encoder, OneHotEncoder) else np.zeros(width)
+    rows = np.array([nothing if part is None else part for part in parts])
     return Answers(categories, rows, refused)
 
 
@@ -103,7 +105,17 @@ def _transform(
             for part in _transform(encoder, position, [value], block, width)
         ]
     part = result[:, start : start + width]
-    return list(part.toarray() if sparse.issparse(part) else np.asarray(part, dtype=np.float64))
+    if sparse.issparse(part):
+        return list(_places(part).reshape(-1, 1))
+    return list(np.asarray(part, dtype=np.float64))
+
+
+def _places(rows: Any) -> npt.NDArray[np.int64]:
+    """Where each one-hot row has its one; -1 in rows without any."""
+    cells = rows.tocoo()
+    places = np.full(rows.shape[0], -1, dtype=np.int64)
+    places[cells.row[cells.data != 0]] = cells.col[cells.data != 0]
+    return places
 
 
 def _start(encoder: Any, position: int, width: int) -> int:
@@ -215,8 +227,7 @@ def _one_hot(encoder: OneHotEncoder, table: Table, context: Context) -> Table:
         _refuse(found, answers, block, context)
         if width == 0:
             continue
-        # every row holds a single one, or none
-        hot = np.where(answers.rows.any(axis=1), answers.rows.argmax(axis=1), -1)
+        hot = answers.rows[:, 0]
         if not np.array_equal(hot[: len(hot) - 2], np.arange(len(hot) - 2)) or hot[-1] != -1:
             found = op.gather(ints(hot.tolist()), found, axis=0)
         flags = op.equal(found, ints([list(range(width))]))  # type: ignore[list-item]

@@ -119,7 +119,7 @@ def _evaluate(name: str, root: Node, columns: dict[str, Block], context: Context
             ):
                 if not is_text(column):
                     raise context.error(f"feature {name!r} compares numbers with a text")
-                equal = op.equal(block(column).var, op.const(np.array(text, dtype=np.str_)))
+                equal = op.equal(block(column).var, ar.texts(text))
                 return equal if operator == "==" else op.not_(equal)
             case Binary(operator, left, right) if operator in _COMPARISONS:
                 return _COMPARISONS[operator](number(left), number(right))

@@ -1,4 +1,8 @@
-"""Integers of a column that may have gaps: int64 in pandas where a batch has none, else float64."""
+"""Integers of a column that pandas makes floats of in some batches, and keeps in others.
+
+A missing value makes float64 of int64, and so do a division by zero and a cell that is replaced
+by something else: the dtype of a column depends on the batch. It shows where integers wrap around.
+"""
 
 from __future__ import annotations
 
@@ -18,17 +22,25 @@ from pyfunc_packaging.compile.table import Block, Table
 class GappyInts(Block):
     """One column of floats that pandas holds as integers in a batch without a gap.
 
+    Its sample is of float64, as in a batch with one.
+
     Parameters
     ----------
     whole : Var of int64, shape (n, 1), optional
         The integers, for batches without a gap; they wrap around where they overflow. None
         where it is not known whether pandas has integers or floats.
     gaps : Var of bool, scalar, optional
-        Whether the batch has a gap.
+        Whether the batch has a gap: something of which pandas makes floats.
+    exact : bool
+        Whether float64 holds each of the integers.
+    narrow : bool
+        Whether they are smaller than int64, of which numpy's functions make smaller floats.
     """
 
     whole: Var | None = None
     gaps: Var | None = None
+    exact: bool = False
+    narrow: bool = False
 
     def take(self, positions: Sequence[int]) -> Block:
         """Columns by position, in that order."""
@@ -43,9 +55,14 @@ def both(floats: Var, whole: Var, gaps: Var) -> GappyInts:
     return GappyInts(var, 1, whole=whole, gaps=gaps)
 
 
-def tainted(block: Block) -> Block:
+def tainted(block: Block, *, narrow: bool = False) -> Block:
     """A result of which it is not known whether pandas has integers or floats."""
-    return GappyInts(block.var, 1, nan=block.nan, inf=block.inf)
+    return GappyInts(block.var, 1, nan=block.nan, inf=block.inf, exact=narrow, narrow=narrow)
+
+
+def is_whole(block: Block) -> bool:
+    """Whether pandas may hold a block as whole numbers; truths count."""
+    return isinstance(block, GappyInts) or block.kind in ("int", "bool")
 
 
 def with_gaps(table: Table) -> Table:
@@ -80,12 +97,14 @@ def _gappy(block: Block, gaps: Var) -> Block:
         return GappyInts(floats.var, 1, origin=block.origin, whole=block.var, gaps=gaps)
     assert block.origin is not None
     if block.origin.dtype != "int64":  # smaller ones wrap around earlier
-        return GappyInts(block.var, 1, inf=False, origin=block.origin)
+        return GappyInts(block.var, 1, inf=False, origin=block.origin, exact=True, narrow=True)
     # the largest integer is no float64: the nearest one is beyond it
     largest = op.const(np.int64(np.iinfo(np.int64).max))
     beyond = op.greater_or_equal(block.var, const(2.0**63))
     whole = op.where(beyond, largest, op.cast(block.var, to=np.int64))
-    return GappyInts(block.var, 1, inf=False, origin=block.origin, whole=whole, gaps=gaps)
+    return GappyInts(
+        block.var, 1, inf=False, origin=block.origin, whole=whole, gaps=gaps, exact=True
+    )
 
 
 def without_gaps(block: Block) -> Block:

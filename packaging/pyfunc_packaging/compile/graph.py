@@ -106,8 +106,9 @@ def _check_names(methods: Mapping[str, str], columns: Sequence[Column]) -> None:
             raise NotCompilable("", f"a graph has no place for an output called {name!r}")
         if name in {column.name for column in columns}:
             raise NotCompilable("", f"the output {name!r} is called as a column is; rename one")
-    if REFUSED in {column.name for column in columns}:
-        raise NotCompilable("", f"a graph has no place for a column called {REFUSED!r}")
+    for column in columns:
+        if column.name in (REFUSED, ""):
+            raise NotCompilable("", f"a graph has no place for a column called {column.name!r}")
 
 
 def _together(conditions: Sequence[Var]) -> Var:

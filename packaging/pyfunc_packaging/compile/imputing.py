@@ -8,7 +8,7 @@ import numpy as np
 import spox.opset.ai.onnx.v21 as op
 from sklearn.impute import MissingIndicator, SimpleImputer
 
-from pyfunc_packaging.compile.arithmetic import const
+from pyfunc_packaging.compile.arithmetic import const, texts
 from pyfunc_packaging.compile.composition import output_names
 from pyfunc_packaging.compile.registry import Context, register_compiler
 from pyfunc_packaging.compile.table import Block, Table, check_booleans, is_missing
@@ -48,7 +48,8 @@ def _simple_imputer(estimator: SimpleImputer, table: Table, context: Context) ->
     else:  # makes float64 of everything
         context.refuse_infinite(table)
     statistics = estimator.statistics_
-    empty = np.array([is_missing_value(value) for value in statistics])
+    # a None is no empty column: it is the most frequent value of one that holds it beside NaN
+    empty = np.array([value is not None and is_missing_value(value) for value in statistics])
     keep = [
         position
         for position in range(table.width)
@@ -85,7 +86,7 @@ def _filled(block: Block, values: list[Any], context: Context) -> Block:
             raise context.error("fills a column of text with something that is no text")
         if not block.nan:
             return block
-        fill = op.const(np.array(values, dtype=np.str_))
+        fill = texts(values)
         filled = op.where(is_missing(block), fill, block.var)
         if block.width == 1:
             context.fills[filled] = block.var, values[0]

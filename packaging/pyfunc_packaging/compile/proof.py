@@ -77,7 +77,9 @@ class _Difference:
                 "", f"{where}: expected predictions of shape {expected.shape}, got {found.shape}"
             )
         if expected.dtype.kind not in "f":
-            wrong = expected.astype(object) != found.astype(object)
+            there = ~(pd.isna(expected) | pd.isna(found))
+            wrong = pd.isna(expected) != pd.isna(found)
+            wrong[there] = expected.astype(object)[there] != found.astype(object)[there]
             if wrong.any():
                 raise NotCompilable("", f"{where}: {int(wrong.sum())} prediction(s) differ")
             return
@@ -233,8 +235,11 @@ def _compare(
         return sum(_compare_rows(reference, compiled, difference, case) for case in cases)
     ends = np.cumsum([_length(case) for case in cases])
     for end, (case, found) in zip(ends, group, strict=True):
-        part = _take(expected, end - _length(case), end)
-        difference.add(part, found, f"rows with {case.name}")
+        part, where = _take(expected, end - _length(case), end), f"rows with {case.name}"
+        try:
+            difference.add(part, found, where)
+        except NotCompilable:  # other rows may have given pandas other types, floats for integers
+            difference.add(reference(case.values), found, where)
     return 0
 
 

@@ -8,31 +8,21 @@ is ever handed out.
 
 from __future__ import annotations
 
+import inspect
 import operator
-import sys
 import warnings
 from collections.abc import Callable, Sequence
 from dataclasses import replace
-from pathlib import Path
-from types import CodeType, FrameType
 from typing import Any, ClassVar, NoReturn
 
 import numpy as np
 import pandas as pd
-import sklearn
 import spox.opset.ai.onnx.v21 as op
 
-from pyfunc_packaging.compile.elementwise import Unsupported, constant, emit
-from pyfunc_packaging.compile.gappy import GappyInts
-from pyfunc_packaging.compile.table import Block, ForeignBlock, ForeignColumn, Kind, Table
-
-#: Where code lives that is not the user's.
-_LIBRARIES = tuple(
-    str(Path(str(path)).parent)
-    for path in (__file__, np.__file__, pd.__file__, sklearn.__file__, operator.__file__)
-    if path
-)
-
+from pyfunc_packaging.compile.elementwise import ALWAYS_FLOAT, Unsupported, constant, emit
+from pyfunc_packaging.compile.gappy import GappyInts, is_whole, tainted
+from pyfunc_packaging.compile.recorders import Explained, Recorder, Shape
+from pyfunc_packaging.compile.table import Block, ForeignBlock, Kind, Table
 
 #: Methods whose result depends on more than one row.
 _OF_ALL_ROWS = frozenset(
@@ -43,51 +33,6 @@ _OF_ALL_ROWS = frozenset(
     rolling sample sem shift skew sort sort_index sort_values std sum tail unique value_counts var
     """.split()  # noqa: SIM905 - a list would take a screen
 )
-
-
-class NotRecorded(Exception):
-    """A function did something that cannot be recorded."""
-
-
-class Recorder:
-    """What the objects of one recording share.
-
-    Parameters
-    ----------
-    entry : code object
-        Of the function that calls the user's function; frames beyond it are not the user's.
-
-    Attributes
-    ----------
-    refusal : str or None
-        The first thing that could not be recorded, which counts even if the user's function
-        catches the exception.
-    """
-
-    def __init__(self, entry: CodeType) -> None:
-        self.refusal: str | None = None
-        self._entry = entry
-
-    def refuse(self, reason: str) -> NoReturn:
-        """Give up, with the line of the user's function."""
-        frame: FrameType | None = sys._getframe(1)
-        while frame is not None and frame.f_code is not self._entry:
-            if is_users(frame.f_code):
-                reason = f"{place(frame.f_code, frame.f_lineno)}: {reason}"
-                break
-            frame = frame.f_back
-        self.refusal = self.refusal or reason
-        raise NotRecorded(reason)
-
-
-def is_users(code: CodeType) -> bool:
-    """Whether code is the user's, neither ours nor of a library."""
-    return not code.co_filename.startswith((*_LIBRARIES, "<frozen"))
-
-
-def place(code: CodeType, line: int) -> str:
-    """Where a line is, for messages."""
-    return f"{code.co_filename}, line {line}, in {code.co_name}"
 
 
 def kind_of(cells: Any) -> Kind:
@@ -106,6 +51,12 @@ def kind_of(cells: Any) -> Kind:
     raise Unsupported(reason)
 
 
+def is_narrow(cells: Any) -> bool:
+    """Whether there are numbers smaller than those of 64 bits, or unsigned ones."""
+    dtypes = cells.dtypes if isinstance(cells, pd.DataFrame) else [cells.dtype]
+    return any(dtype.kind in "iuf" and str(dtype) not in ("int64", "float64") for dtype in dtypes)
+
+
 def merged(table: Table) -> Block:
     """All columns, which are of one kind, as one block."""
     if len(table.blocks) == 1:
@@ -120,9 +71,11 @@ def compute(name: str, operands: Sequence[Any], kinds: Sequence[Kind]) -> Table:
     Columns of one kind are computed together, others one by one.
     """
     tables = [operand for operand in operands if isinstance(operand, Table)]
+    by_batch = name not in ALWAYS_FLOAT and "float" in kinds
     uniform = len({*kinds}) == 1 and all(
         len({block.kind for block in table.blocks}) == 1
         and (table.width == 1 or not any(isinstance(b, GappyInts) for b in table.blocks))
+        and not (by_batch and table.width > 1 and all(map(is_whole, table.blocks)))
         for table in tables
     )
     if uniform:
@@ -206,12 +159,32 @@ class Traced:
         tables = [o._table if isinstance(o, Traced) else _plain(o) for o in operands]
         blocks = [block for t in tables if isinstance(t, Table) for block in t.blocks]
         gappy = any(isinstance(block, GappyInts) for block in blocks)
+        divides = name in ("floor_divide", "remainder")
         # numpy divides integers by zero, and raises them to powers, in a way of its own
-        own = name in ("floor_divide", "remainder", "power") and isinstance(sample, np.ndarray)
-        if gappy and own:
+        if gappy and (divides or name == "power") and isinstance(sample, np.ndarray):
             self._refuse(f"{name} of an array whose type depends on whether a value is missing")
         with self._explained():
+            if divides and not isinstance(sample, np.ndarray) and all(map(is_whole, blocks)):
+                return self._divided(name, operands, tables, sample)
             return self._wrap(compute(name, tables, self._kinds(sample)), sample)
+
+    def _divided(self, name: str, operands: Sequence[Any], tables: Sequence[Any], by: Any) -> Any:
+        """A division of whole numbers, of which pandas makes floats where a divisor is zero."""
+        floats = any(
+            not isinstance(operand, Traced) and np.asarray(operand).dtype.kind == "f"
+            for operand in operands
+        )
+        divisor = operands[1]
+        if floats or (not isinstance(divisor, Traced) and np.all(np.asarray(divisor) != 0)):
+            return self._wrap(compute(name, tables, self._kinds(by)), by)
+        narrow = any(is_narrow(o._sample) for o in operands if isinstance(o, Traced))
+        if narrow and name == "floor_divide":
+            raise Unsupported(f"{name} of integers smaller than int64; use .astype(float) before")
+        sample = by.astype(np.float64)  # as with a divisor of zero among the rows
+        table = compute(name, tables, self._kinds(sample))
+        if narrow or table.width > 1:  # a zero in one column makes floats of its neighbours too
+            table = Table(tuple(tainted(block, narrow=narrow) for block in table.columns()))
+        return self._wrap(table, sample)
 
     def _kinds(self, sample: Any) -> list[Kind]:
         """Kind of each column of a sample."""
@@ -221,8 +194,8 @@ class Traced:
             width = sample.shape[1] if sample.ndim == 2 else 1
             return [kind_of(sample)] * width
 
-    def _explained(self) -> _Explained:
-        return _Explained(self._recorder)
+    def _explained(self) -> Explained:
+        return Explained(self._recorder)
 
     def _operand(self, operand: Any, operands: Sequence[Any]) -> Any:
         """Check that an operand goes row by row with the others."""
@@ -238,7 +211,8 @@ class Traced:
                 self._refuse("arrays of one and of two dimensions in one operation")
             return operand
         if isinstance(operand, list | tuple):
-            operand = np.asarray(operand)
+            array = np.asarray(operand)
+            operand = np.asarray(operand, dtype=object) if array.dtype.kind == "U" else array
         if isinstance(operand, pd.Series) and isinstance(first, pd.DataFrame):
             if list(operand.index) != list(first.columns):
                 self._refuse("a constant Series whose index is not the table's columns")
@@ -320,10 +294,16 @@ class Traced:
     def __getattr__(self, name: str) -> Any:
         if name.startswith("_"):
             raise AttributeError(name)
-        getattr(self._sample, name)  # where there is no such attribute, raise what pandas raises
-        if name in _OF_ALL_ROWS:
-            self._refuse(f".{name}() of all rows, which depends on the batch")
-        return self._refuse(f".{name} is not compiled")
+        # where there is no such attribute, raise what pandas raises
+        attribute = getattr(self._sample, name)
+
+        def refused(*args: Any, **kwargs: Any) -> NoReturn:
+            if name in _OF_ALL_ROWS and kwargs.get("axis") not in (1, "columns"):
+                self._refuse(f".{name}() of all rows, which depends on the batch")
+            self._refuse(f".{name} is not compiled")
+
+        # a method is refused where it is called, for the sake of `hasattr`
+        return refused if inspect.isroutine(attribute) else refused()
 
     def __setattr__(self, name: str, value: Any) -> None:
         if not name.startswith("_"):
@@ -363,7 +343,7 @@ class Traced:
     @property
     def shape(self) -> Any:
         """Shape, of which the number of rows is not known."""
-        return _Shape(self._recorder, np.shape(self._sample)[1:])
+        return Shape(self._recorder, np.shape(self._sample)[1:])
 
     @property
     def ndim(self) -> int:
@@ -387,42 +367,3 @@ def _plain(operand: Any) -> Any:
     """A constant operand as numpy has it."""
     values = operand.to_numpy() if isinstance(operand, pd.Series) else operand
     return np.ravel(values) if np.ndim(values) else values
-
-
-class _Explained:
-    """Turn what cannot be recorded into a refusal with the line of the user's function."""
-
-    def __init__(self, recorder: Recorder) -> None:
-        self._recorder = recorder
-
-    def __enter__(self) -> None:
-        pass
-
-    def __exit__(self, kind: Any, error: Any, traceback: Any) -> None:
-        if isinstance(error, Unsupported | ForeignColumn):
-            self._recorder.refuse(str(error))
-
-
-class _Shape:
-    """A shape whose first entry is not known."""
-
-    def __init__(self, recorder: Recorder, rest: tuple[int, ...]) -> None:
-        self._recorder, self._rest = recorder, rest
-
-    def __getitem__(self, position: Any) -> int:
-        if position == 1 and self._rest:
-            return self._rest[0]
-        if position == -1 and self._rest:
-            return self._rest[-1]
-        return self._recorder.refuse("the number of rows, which depends on the batch")
-
-    def __iter__(self) -> Any:
-        self._recorder.refuse("the number of rows, which depends on the batch")
-
-    def __eq__(self, other: object) -> bool:
-        self._recorder.refuse("the number of rows, which depends on the batch")
-
-    def __len__(self) -> int:
-        return 1 + len(self._rest)
-
-    __hash__ = None  # type: ignore[assignment]

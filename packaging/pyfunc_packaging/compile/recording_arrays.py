@@ -7,6 +7,7 @@ from typing import Any
 
 import numpy as np
 
+from pyfunc_packaging.compile.gappy import GappyInts
 from pyfunc_packaging.compile.recording import Traced
 from pyfunc_packaging.compile.recording_functions import astype, clip, reduction, rounded, where
 from pyfunc_packaging.compile.table import Kind, Table
@@ -45,12 +46,14 @@ class TracedArray(Traced):
         if any(reference() is not None for reference in self.__dict__.get("_shared", [])):
             self._refuse("an assignment to an array that may share its memory with another")
         if isinstance(key, TracedArray) and key._sample.dtype == bool and key.ndim == self.ndim:
+            self._check_type()
             changed = where(self, key, value, self)
             _set(self, changed, self._kinds(self._sample)[0])
             return
         two = isinstance(key, tuple) and len(key) == 2 and key[0] == slice(None)
         if not two or self.ndim != 2 or not isinstance(key[1], int | np.integer):
             self._refuse("an assignment to some rows")
+        self._check_type()
         column = value if isinstance(value, TracedArray) else None
         if column is not None and column.ndim != 1:
             self._refuse("an assignment of several columns")
@@ -64,9 +67,16 @@ class TracedArray(Traced):
         sample[:, position] = column._sample if column is not None else value
         self._table, self._sample = Table.beside(parts), sample
 
+    def _check_type(self) -> None:
+        """An array of integers takes whole numbers alone, and cuts off the rest of others."""
+        if any(isinstance(block, GappyInts) for block in self._table.blocks):
+            self._refuse("an assignment to an array whose type depends on the batch")
+
     @property
     def dtype(self) -> Any:
         """Type of the values."""
+        if any(isinstance(block, GappyInts) for block in self._table.blocks):
+            self._refuse(".dtype depends on the batch; use .astype(float) before")
         nullable = any(b.origin is not None and b.origin.nullable for b in self._table.blocks)
         if nullable and (self._sample.dtype != np.float64 or not _floats(self._table)):
             self._refuse(".dtype depends on whether a value is missing")

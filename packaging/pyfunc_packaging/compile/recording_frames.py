@@ -8,6 +8,7 @@ from typing import Any, NoReturn
 import numpy as np
 import pandas as pd
 
+from pyfunc_packaging.compile.gappy import GappyInts
 from pyfunc_packaging.compile.recording import Traced, kind_of, sampled
 from pyfunc_packaging.compile.recording_arrays import TracedArray
 from pyfunc_packaging.compile.recording_series import TracedColumns, TracedSeries
@@ -86,10 +87,11 @@ class TracedFrame(TracedColumns):
 
     def __setitem__(self, key: Any, value: Any) -> None:
         if isinstance(key, Traced):
-            changed = self.mask(key, value) if isinstance(key, TracedFrame) else None
-            if changed is None or list(changed._sample.dtypes) != list(self._sample.dtypes):
+            if not isinstance(key, TracedFrame) or isinstance(value, Traced):
                 self._refuse("an assignment to some rows")
-            self._table, self._sample = changed._table, changed._sample
+            self._operand(key, (self, key))
+            for name in self._sample.columns:
+                self[name] = self[name]._assigned(key[name], value)
             return
         if isinstance(key, list):
             self._assign_several(key, value)
@@ -213,7 +215,13 @@ class TracedFrame(TracedColumns):
                 and block.origin.type == "boolean"
             ):
                 self._refuse("select_dtypes() depends on whether a value is missing")
-        return self._pick(self._sample.select_dtypes(include, exclude), None)
+        chosen = self._sample.select_dtypes(include, exclude)
+        pairs = zip(self._sample.columns, self._table.columns(), strict=True)
+        other = {name: np.int64 for name, block in pairs if isinstance(block, GappyInts)}
+        whole = self._sample.iloc[:0].astype(other).select_dtypes(include, exclude)
+        if not whole.columns.equals(chosen.columns):
+            self._refuse("select_dtypes() depends on the batch; use .astype(float) before")
+        return self._pick(chosen, None)
 
     @property
     def dtypes(self) -> Any:
@@ -346,10 +354,7 @@ class _Location:
             self._refuse(".loc[:, name] = …, whose type depends on the values; use df[name] = …")
         if not isinstance(rows, TracedSeries) or rows._sample.dtype != bool or column not in names:
             self._refuse("an assignment to some rows")
-        changed = frame[column].mask(rows, value)
-        if changed._sample.dtype != frame._sample[column].dtype:
-            self._refuse("an assignment that changes the type of the values")
-        frame[column] = changed
+        frame[column] = frame[column]._assigned(rows, value)
 
     def _refuse(self, reason: str) -> NoReturn:
         self._frame._refuse(reason)

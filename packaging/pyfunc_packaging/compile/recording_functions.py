@@ -16,49 +16,27 @@ from pyfunc_packaging.compile.arithmetic import const, ints
 from pyfunc_packaging.compile.elementwise import Unsupported, cast, choose, constant
 from pyfunc_packaging.compile.gappy import GappyInts, tainted, without_gaps
 from pyfunc_packaging.compile.recording import Traced, kind_of, merged, sampled
+from pyfunc_packaging.compile.recording_columns import each
 from pyfunc_packaging.compile.reductions import reduce_row
 from pyfunc_packaging.compile.table import Block, Kind, Table
-
-
-def each(traced: Traced, sample: Any, make: Callable[[int, Kind], Block], *operands: Any) -> Any:
-    """A result made column by column.
-
-    Where pandas may have integers or floats among the operands, and it matters, ``make`` takes
-    care of that by itself or the result is marked.
-    """
-    kinds = traced._kinds(sample)
-    blocks = []
-    with traced._explained():
-        for position, kind in enumerate(kinds):
-            block = make(position, kind)
-            gappy = any(
-                isinstance(block_of(operand, position), GappyInts)
-                for operand in operands
-                if isinstance(operand, Traced)
-            )
-            if gappy and kind == "float" and not isinstance(block, GappyInts):
-                block = tainted(block)
-            blocks.append(block)
-    return traced._wrap(Table(tuple(blocks)), sample)
-
-
-def block_of(operand: Any, position: int) -> Block:
-    """One column of an operand; of a constant its one value."""
-    if isinstance(operand, Traced):
-        table = operand._table
-        return table.take([position if table.width > 1 else 0]).blocks[0]
-    return constant(operand)
 
 
 def astype(self: Traced, dtype: Any) -> Any:
     """Values as another type: float64, int64 or bool."""
     sample = sampled(lambda x: x.astype(dtype), self)
 
-    def make(position: int, kind: Kind) -> Block:
-        block = block_of(self, position)
+    def make(kind: Kind, block: Block) -> Block:
         nan, inf = (block.nan, block.inf) if kind == "float" else (False, False)
         if block.kind == "float" and kind == "float":
             return Block(block.var, 1, nan=nan, inf=inf)
+        if isinstance(block, GappyInts) and kind == "int" and not block.exact:
+            if block.whole is None or block.gaps is None:
+                raise Unsupported(
+                    "integers that pandas makes floats of in some batches alone become integers;"
+                    " use .astype(float) before"
+                )
+            floats = cast(Block(block.var, 1), "int")
+            return Block(op.where(block.gaps, floats, block.whole), 1, "int", nan=False, inf=False)
         if block.kind == "text" and kind == "text":
             return Block(block.var, 1, "text", nan=block.nan, inf=False)
         return Block(cast(block, kind), 1, kind, nan=nan, inf=inf)
@@ -69,6 +47,7 @@ def astype(self: Traced, dtype: Any) -> Any:
         and self._table.width > 1
         and len({*self._kinds(sample)}) == 1
         and "text" not in kinds
+        and not (kinds == {"float"} and self._kinds(sample)[0] == "int")
     ):
         with self._explained():
             block, kind = merged(self._table), self._kinds(sample)[0]
@@ -77,7 +56,7 @@ def astype(self: Traced, dtype: Any) -> Any:
                 cast(block, kind), block.width, kind, nan=floats and block.nan, inf=floats
             )
         return self._wrap(Table((result,)), sample)
-    return each(self, sample, make)
+    return each(self, sample, make, self, certain=True)
 
 
 def where(self: Traced, condition: Any, x: Any = None, y: Any = None) -> Any:
@@ -91,12 +70,24 @@ def where(self: Traced, condition: Any, x: Any = None, y: Any = None) -> Any:
     if not isinstance(condition, Traced):
         self._refuse("np.where with a constant condition")
     sample = sampled(np.where, condition, x, y)
+    check_texts(self, (x, y))
 
-    def make(position: int, kind: Kind) -> Block:
-        true = cast(block_of(condition, position), "bool")
-        return choose(true, block_of(x, position), block_of(y, position), kind)
+    def make(kind: Kind, true: Block, first: Block, second: Block) -> Block:
+        return choose(true.var, first, second, kind)
 
-    return each(self, sample, make, x, y)
+    return each(self, sample, make, _truth(condition), x, y)
+
+
+def _truth(condition: Traced) -> Any:
+    """A condition as booleans."""
+    booleans = all(kind == "bool" for kind in condition._kinds(condition._sample))
+    return condition if booleans else astype(condition, bool)
+
+
+def check_texts(self: Traced, operands: Sequence[Any]) -> None:
+    """Numpy chooses among texts of its own, which lose a NUL at their end."""
+    if any(isinstance(operand, str) and operand.endswith("\0") for operand in operands):
+        self._refuse("a text that ends with NUL, which numpy leaves out")
 
 
 def select(self: Traced, condlist: Any, choicelist: Any, default: Any = 0) -> Any:
@@ -110,14 +101,16 @@ def select(self: Traced, condlist: Any, choicelist: Any, default: Any = 0) -> An
     samples = [np.asarray(p) if isinstance(p, pd.Series) else p for p in plain]
     sample = sampled(np.select, samples[: len(conditions)], samples[len(conditions) :], default)
 
-    def make(position: int, kind: Kind) -> Block:
-        result = block_of(default, position)
-        for condition, choice in zip(reversed(conditions), reversed(choices), strict=True):
-            true = cast(block_of(condition, position), "bool")
-            result = choose(true, block_of(choice, position), result, kind)
+    check_texts(self, (*choices, default))
+    truths = [_truth(c) if isinstance(c, Traced) else constant(bool(c)) for c in conditions]
+
+    def make(kind: Kind, result: Block, *blocks: Block) -> Block:
+        pairs = zip(blocks[: len(truths)], blocks[len(truths) :], strict=True)
+        for true, choice in reversed(list(pairs)):
+            result = choose(true.var, choice, result, kind)
         return result
 
-    return each(self, sample, make, *choices, default)
+    return each(self, sample, make, default, *truths, *choices)
 
 
 def clip(self: Traced, a: Any, a_min: Any = None, a_max: Any = None, **options: Any) -> Any:
@@ -138,8 +131,7 @@ def rounded(traced: Traced, decimals: int = 0) -> Any:
         traced._refuse(f"rounding to {decimals!r} decimals")
     sample = sampled(lambda x: x.round(int(decimals)), traced)
 
-    def make(position: int, kind: Kind) -> Block:
-        block = block_of(traced, position)
+    def make(kind: Kind, block: Block) -> Block:
         if isinstance(block, GappyInts):
             return block  # whole numbers in any case
         if kind != "float":
@@ -150,7 +142,7 @@ def rounded(traced: Traced, decimals: int = 0) -> Any:
         var = op.round(op.mul(block.var, factor)) if decimals else op.round(block.var)
         return Block(op.div(var, factor) if decimals else var, 1)
 
-    return each(traced, sample, make)
+    return each(traced, sample, make, traced)
 
 
 def _round(self: Traced, a: Any, decimals: int = 0) -> Any:
@@ -173,8 +165,7 @@ def nan_to_num(
     high = limits.max if posinf is None else posinf
     low = limits.min if neginf is None else neginf
 
-    def make(position: int, kind: Kind) -> Block:
-        block = block_of(x, position)
+    def make(kind: Kind, block: Block) -> Block:
         if kind != "float" or block.kind != "float":
             return Block(cast(block, kind), 1, kind, nan=False, inf=False)
         var = op.where(op.isnan(block.var), const(nan), block.var)
@@ -199,8 +190,7 @@ def member(traced: Traced, values: Sequence[Any]) -> Any:
         lambda x: np.isin(x, values) if isinstance(x, np.ndarray) else x.isin(values), traced
     )
 
-    def make(position: int, kind: Kind) -> Block:
-        found = block_of(traced, position)
+    def make(kind: Kind, found: Block) -> Block:
         same = None
         for value in dict.fromkeys(values):
             other = constant(value)
@@ -215,7 +205,7 @@ def member(traced: Traced, values: Sequence[Any]) -> Any:
             raise Unsupported("isin() with no value")
         return Block(same, 1, "bool", nan=False, inf=False)
 
-    return each(traced, sample, make)
+    return each(traced, sample, make, traced)
 
 
 def digitize(self: Traced, x: Any, bins: Any, right: bool = False) -> Any:
@@ -229,15 +219,15 @@ def digitize(self: Traced, x: Any, bins: Any, right: bool = False) -> Any:
     if isinstance(sample, np.ndarray) and x.ndim != 1:
         self._refuse("np.digitize of two dimensions")
 
-    def make(position: int, kind: Kind) -> Block:
-        cells = cast(block_of(x, position), "float")
+    def make(kind: Kind, block: Block) -> Block:
+        cells = cast(block, "float")
         row = const(edges.reshape(1, -1))
         # numpy puts NaN behind the last edge
         below = op.not_(op.less_or_equal(cells, row) if right else op.less(cells, row))
         count = op.reduce_sum(op.cast(below, to=np.int64), ints([1]), keepdims=True)
         return Block(count, 1, "int", nan=False, inf=False)
 
-    return each(self, sample, make)
+    return each(self, sample, make, x)
 
 
 def _columns(self: Traced, parts: Any) -> list[Traced]:
@@ -340,10 +330,10 @@ def _ndim(self: Traced, a: Any) -> int:
     return int(a.ndim)
 
 
-def _isna(name: str, *, negate: bool = False) -> Callable[..., Any]:
+def _infinite(*, negative: bool) -> Callable[..., Any]:
     def function(self: Traced, x: Any) -> Any:
         infinite = x._apply("isinf", np.isinf, x)
-        return infinite & (x < 0 if negate else x > 0)
+        return infinite & (x < 0 if negative else x > 0)
 
     return function
 
@@ -359,8 +349,8 @@ FUNCTIONS: Mapping[Any, Callable[..., Any]] = {
     np.full_like: like(None),
     np.hstack: hstack,
     np.isin: isin,
-    np.isneginf: _isna("isneginf", negate=True),
-    np.isposinf: _isna("isposinf"),
+    np.isneginf: _infinite(negative=True),
+    np.isposinf: _infinite(negative=False),
     np.max: reduction("max"),
     np.amax: reduction("max"),
     np.mean: reduction("mean"),

@@ -9,13 +9,14 @@ import numpy as np
 import pandas as pd
 import spox.opset.ai.onnx.v21 as op
 
+from pyfunc_packaging.compile.arithmetic import texts
 from pyfunc_packaging.compile.elementwise import Unsupported, cast, choose, constant
-from pyfunc_packaging.compile.gappy import GappyInts, both, filled
+from pyfunc_packaging.compile.gappy import GappyInts, both, filled, is_whole
 from pyfunc_packaging.compile.recording import Traced, compute, sampled
+from pyfunc_packaging.compile.recording_columns import as_floats, each, is_integral, overwrite
 from pyfunc_packaging.compile.recording_functions import (
     astype,
-    block_of,
-    each,
+    check_texts,
     member,
     rounded,
     settled,
@@ -82,12 +83,10 @@ class TracedColumns(Traced):
         """Where a value is missing."""
         sample = sampled(lambda x: x.isna(), self)
 
-        def make(position: int, kind: Kind) -> Block:
-            block = block_of(self, position)
-            missing = is_missing(block)
-            return Block(missing, 1, "bool", nan=False, inf=False)
+        def make(kind: Kind, block: Block) -> Block:
+            return Block(is_missing(block), 1, "bool", nan=False, inf=False)
 
-        return each(self, sample, make)
+        return each(self, sample, make, self)
 
     isnull = isna
 
@@ -160,8 +159,7 @@ class TracedColumns(Traced):
         self._operand(value, (self, value))
         sample = sampled(lambda x, other: x.fillna(other), self, value)
 
-        def make(position: int, kind: Kind) -> Block:
-            block, other = block_of(self, position), block_of(value, position)
+        def make(kind: Kind, block: Block, other: Block) -> Block:
             if block.kind not in ("float", "text"):
                 return block
             if (block.kind == "text") != (other.kind == "text"):
@@ -190,21 +188,30 @@ class TracedColumns(Traced):
             self._refuse(f"{name}() with a constant condition")
         for operand in (cond, other):
             self._operand(operand, (self, cond, other))
+        check_texts(self, (other,))
         sample = sampled(lambda x, c, o: getattr(x, name)(c, o), self, cond, other)
+        if not isinstance(other, Traced):
+            sample = as_floats(sample, [other])
 
-        def make(position: int, kind: Kind) -> Block:
-            true = block_of(cond, position).var
-            first = block_of(self, position)
-            if first.kind == "text" and not isinstance(other, Traced) and pd.isna(other):
-                missing = op.const(np.array(MISSING_TEXT, dtype=np.str_))
-                second = Block(missing, 1, "text")
+        def make(kind: Kind, block: Block, condition: Block, *others: Block) -> Block:
+            if others:
+                value = others[0]
+                if kind == "int" and value.kind == "float":
+                    raise Unsupported(f"{name}() of integers with floats in their place")
+            elif block.kind == "text" and pd.isna(other):
+                value = Block(texts(MISSING_TEXT), 1, "text")
             else:
-                second = block_of(other, position)
-            if name == "mask":
-                first, second = second, first
-            return choose(true, first, second, kind)
+                value = constant(other)
+            if (value.kind == "bool") != (block.kind == "bool"):
+                raise Unsupported(f"{name}() with booleans among other values is not compiled")
+            if others or not is_whole(block):
+                pair = (value, block) if name == "mask" else (block, value)
+                return choose(condition.var, *pair, kind)
+            cells = condition.var if name == "mask" else op.not_(condition.var)
+            return overwrite(block, cells, other, kind, value)
 
-        return each(self, sample, make, self, other)
+        others = [other] if isinstance(other, Traced) else []
+        return each(self, sample, make, self, cond, *others)
 
     def clip(self, lower: Any = None, upper: Any = None) -> Any:
         """Limits; a missing value stays missing."""
@@ -215,16 +222,16 @@ class TracedColumns(Traced):
         )
         if lower is not None and upper is not None:
             lower, upper = min(lower, upper), max(lower, upper)  # as pandas does
-        sample = sampled(lambda x: x.clip(lower, upper), self)
+        limits = [limit for limit in (lower, upper) if limit is not None]
+        sample = as_floats(sampled(lambda x: x.clip(lower, upper), self), limits)
 
-        def make(position: int, kind: Kind) -> Block:
-            block = block_of(self, position)
+        def make(kind: Kind, block: Block) -> Block:
             for limit, comparison in ((lower, op.less), (upper, op.greater)):
                 if limit is not None and kind != "bool":
                     bound = constant(limit)
                     common: Kind = "int" if bound.kind == block.kind == "int" else "float"
                     beyond = comparison(cast(block, common), cast(bound, common))
-                    block = choose(beyond, bound, block, kind)
+                    block = overwrite(block, beyond, limit, kind, bound)
             return block
 
         return each(self, sample, make, self)
@@ -240,10 +247,17 @@ class TracedSeries(TracedColumns):
         """Other values where a condition holds."""
         if not isinstance(key, TracedSeries) or key._sample.dtype != bool:
             self._refuse("an assignment to some rows")
-        changed = self.mask(key, value)
-        if changed._sample.dtype != self._sample.dtype:
-            self._refuse("an assignment that changes the type of the values")
+        changed = self._assigned(key, value)
         self._table, self._sample = changed._table, changed._sample
+
+    def _assigned(self, cells: Any, value: Any) -> Any:
+        """The column with other values in some cells, which must not change its type."""
+        changed = self.mask(cells, value)
+        kept = changed._sample.dtype == self._sample.dtype
+        gappy = isinstance(self._table.blocks[0], GappyInts)
+        if not kept or (gappy and not is_integral(value)):
+            self._refuse("an assignment that changes the type of the values")
+        return changed
 
     @property
     def name(self) -> Any:
@@ -253,6 +267,8 @@ class TracedSeries(TracedColumns):
     @property
     def dtype(self) -> Any:
         """Pandas dtype."""
+        if isinstance(self._table.blocks[0], GappyInts):
+            self._refuse(".dtype depends on the batch; use .astype(float) before")
         origin = self._table.blocks[0].origin
         if origin is not None and origin.nullable and origin.type not in ("double", "string"):
             self._refuse(".dtype depends on whether a value is missing")
@@ -304,6 +320,7 @@ class TracedSeries(TracedColumns):
             if value is None or np.ndim(to_replace) or np.ndim(value):
                 self._refuse("replace() with anything but a dict or two values")
             to_replace = {to_replace: value}
+        check_texts(self, (*to_replace, *to_replace.values()))
         return self._looked_up(to_replace, sampled(lambda x: x.replace(to_replace), self), self)
 
     def _looked_up(self, mapping: dict[Any, Any], sample: Any, rest: Any) -> Any:
@@ -311,8 +328,7 @@ class TracedSeries(TracedColumns):
         if any(np.ndim(item) or isinstance(item, Traced) or pd.isna(item) for item in keys):
             self._refuse("a missing value as a key")
 
-        def make(position: int, kind: Kind) -> Block:
-            block = block_of(self, position)
+        def make(kind: Kind, block: Block) -> Block:
             options = [constant(value) for value in values]
             if any(option.kind == "bool" for option in options) and kind != "bool":
                 raise Unsupported("booleans among the values to map to are not compiled")
@@ -322,23 +338,28 @@ class TracedSeries(TracedColumns):
             if rest is not None:
                 result = block
             elif kind == "text":
-                result = Block(op.const(np.array(MISSING_TEXT, dtype=np.str_)), 1, "text")
+                result = Block(texts(MISSING_TEXT), 1, "text")
             else:
                 # what has no key is missing, and then the numbers are floats
                 kind, result = "float", constant(np.nan)
             whole = constant(0) if rest is None and _all_ints(options) else None
-            for key, option in zip(keys, options, strict=True):
+            for key, value, option in zip(keys, values, options, strict=True):
                 other = constant(key)
                 if (other.kind == "text") != (block.kind == "text"):
                     raise Unsupported("text among numbers, or numbers among text, as keys")
                 same = compute("equal", [Table((block,)), key], ["bool"]).blocks[0].var
-                result = choose(same, option, result, kind)
+                if rest is None:
+                    result = choose(same, option, result, kind)
+                else:
+                    result = overwrite(result, same, value, kind, option)
                 whole = None if whole is None else choose(same, option, whole, "int")
             if whole is not None:  # pandas makes floats of them where a value has no key
                 return both(result.var, whole.var, any_of(op.isnan(result.var)))
             return result
 
-        return each(self, sample, make, *(() if rest is None else (self,)))
+        # as with a value that has no key among the rows
+        sample = as_floats(sample, [np.nan] if rest is None else values)
+        return each(self, sample, make, self, certain=rest is None)
 
     def equals(self, other: Any) -> Any:
         """Not recorded: one answer for all rows."""

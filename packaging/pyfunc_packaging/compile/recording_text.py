@@ -9,7 +9,7 @@ import spox.opset.ai.onnx.v21 as op
 
 from pyfunc_packaging.compile.elementwise import Unsupported
 from pyfunc_packaging.compile.recording import Traced, sampled
-from pyfunc_packaging.compile.recording_functions import block_of, each
+from pyfunc_packaging.compile.recording_columns import each
 from pyfunc_packaging.compile.table import Block, Kind, is_missing
 
 
@@ -51,8 +51,7 @@ class TracedText:
         sample = sampled(lambda x: getattr(x.str, name)(text, **options), series)
         quoted = "".join(rf"\x{{{ord(character):x}}}" for character in text)
 
-        def make(position: int, kind: Kind) -> Block:
-            block = block_of(series, position)
+        def make(kind: Kind, block: Block) -> Block:
             if block.kind != "text" or kind != "bool":
                 raise Unsupported(f".str.{name}() that gives a missing value; use na=False")
             found = op.regex_full_match(block.var, pattern=pattern.format(quoted))
@@ -61,4 +60,4 @@ class TracedText:
                 found = op.or_(found, missing) if na else op.and_(found, op.not_(missing))
             return Block(found, 1, "bool", nan=False, inf=False)
 
-        return each(series, sample, make)
+        return each(series, sample, make, series)

@@ -9,8 +9,8 @@ import spox.opset.ai.onnx.v21 as op
 from spox import Var
 
 from pyfunc_packaging.compile.arithmetic import const, ints
-from pyfunc_packaging.compile.elementwise import Unsupported, cast
-from pyfunc_packaging.compile.gappy import GappyInts, both
+from pyfunc_packaging.compile.elementwise import BY_BATCH, Unsupported, cast
+from pyfunc_packaging.compile.gappy import GappyInts, both, is_whole
 from pyfunc_packaging.compile.recording import merged
 from pyfunc_packaging.compile.table import Block, Kind, Table
 
@@ -41,6 +41,10 @@ def reduce_row(name: str, table: Table, kind: Kind, *, skip_missing: bool) -> Bl
         joined = truths[0] if len(truths) == 1 else op.concat(truths, axis=1)
         reduce = op.reduce_max if name == "any" else op.reduce_min
         return _plain(op.cast(reduce(joined, axis, keepdims=True), to=np.bool_), "bool")
+    if name != "mean" and any(isinstance(block, GappyInts) for block in table.blocks):
+        columns = table.columns()
+        if all(map(is_whole, columns)):
+            return _gappy(name, columns, skip_missing=skip_missing)
     if kind == "int":
         parts = [cast(block, "int") for block in table.blocks]
         joined = parts[0] if len(parts) == 1 else op.concat(parts, axis=1)
@@ -53,10 +57,6 @@ def reduce_row(name: str, table: Table, kind: Kind, *, skip_missing: bool) -> Bl
         return _plain(functools.reduce(combine, terms), "int")
     if kind != "float":
         raise Unsupported(f"{name} of booleans is not compiled")
-    if name != "mean" and any(isinstance(block, GappyInts) for block in table.blocks):
-        columns = table.columns()
-        if all(isinstance(block, GappyInts) or block.kind in ("int", "bool") for block in columns):
-            return _gappy(name, columns, skip_missing=skip_missing)
     block = table.floats if len({b.kind for b in table.blocks}) > 1 else merged(table).to_float()
     return Block(_float(name, block, skip_missing=skip_missing), 1)
 
@@ -67,7 +67,7 @@ def _gappy(name: str, columns: list[Block], *, skip_missing: bool) -> Block:
         if not isinstance(block, GappyInts):
             wholes.append(block)
         elif block.whole is None or block.gaps is None:
-            raise Unsupported(f"{name} of integers that may be missing; use .astype(float) before")
+            raise Unsupported(f"{name} of {BY_BATCH}")
         else:
             wholes.append(Block(block.whole, 1, "int"))
             conditions.append(block.gaps)

@@ -39,13 +39,18 @@ _FLOATS = (
     5e-324,
 )
 _FLOATS_LARGE = (1e9, -1e9, 2.0**53 + 2, 1e30, 1e39, 1e300, -1e300)
+#: Without what makes other types of a batch: zeros, negative and huge numbers.
+_USUAL_FLOATS = (0.5, 1.0, 1.5, 2.0, 2.5, 3.0, 7.25, 10.0, 40.0)
+_USUAL_INTEGERS = (1, 2, 3, 5, 7, 10, 40)
 _INTEGERS = (0, 1, -1, 2, 3, 7, -8, 10, 1000, 2**31, 2**53, -(2**53), 2**63 - 1, -(2**63))
 _DATETIMES = ("1970-01-01", "1969-12-31T23:59:59", "2024-02-29T12:30:00", "2100-01-01")
 _BYTES = (b"", b"a", b"\0\xff")
 _TEXTS = ("", " ", "a", "A", "b", "unseen", "Straße 🏠", "a\nb", "1", "nan", "None")
 
 
-def make_samples(columns: Sequence[Column], function: Any) -> dict[str, Array]:
+def make_samples(
+    columns: Sequence[Column], function: Any, *, usual: bool = False
+) -> dict[str, Array]:
     """Made-up rows that a function may be given.
 
     Parameters
@@ -53,6 +58,8 @@ def make_samples(columns: Sequence[Column], function: Any) -> dict[str, Array]:
     columns : sequence of Column
     function : callable
         The constants in its code are among the values.
+    usual : bool
+        Whether all numbers are positive, and neither huge nor tiny.
 
     Returns
     -------
@@ -63,11 +70,15 @@ def make_samples(columns: Sequence[Column], function: Any) -> dict[str, Array]:
     constants = list(dict.fromkeys(_constants(function)))[:MAX_CONSTANTS]
     numbers = [c for c in constants if not isinstance(c, str)]
     texts = [c for c in constants if isinstance(c, str)]
-    return {column.name: _cells(column, numbers, texts, random) for column in columns}
+    return {column.name: _cells(column, numbers, texts, random, usual) for column in columns}
 
 
 def _cells(
-    column: Column, numbers: Sequence[Any], texts: Sequence[str], random: np.random.Generator
+    column: Column,
+    numbers: Sequence[Any],
+    texts: Sequence[str],
+    random: np.random.Generator,
+    usual: bool,
 ) -> Array:
     missing = np.zeros(ROWS, dtype=bool)
     if column.nullable:
@@ -90,16 +101,18 @@ def _cells(
         return cells
     if column.type in ("double", "float"):
         limit = float(np.finfo(dtype).max)
-        usual = [
+        known = [
             *_FLOATS,
             *_FLOATS_LARGE,
             *(() if column.finite else (np.inf, -np.inf)),
             *map(float, numbers),
         ]
-        usual += [np.nextafter(float(n), side) for n in numbers for side in (-np.inf, np.inf)]
-        choices = [n for n in usual if abs(n) <= limit or np.isinf(n)]
-        choices += random.normal(0, 10, 30).tolist()
-        cells = np.array(_spread(choices, random)).astype(dtype)
+        known += [np.nextafter(float(n), side) for n in numbers for side in (-np.inf, np.inf)]
+        floats = [n for n in known if abs(n) <= limit or np.isinf(n)]
+        floats += random.normal(0, 10, 30).tolist()
+        if usual:
+            floats = [*_USUAL_FLOATS, *(n for n in floats if 0.01 < n < 1000)]
+        cells = np.array(_spread(floats, random)).astype(dtype)
         cells[missing] = np.nan
         return cells
     if column.type == "boolean":
@@ -111,7 +124,9 @@ def _cells(
         if column.nullable:  # pandas holds them as floats
             low, high = max(low, -MAX_EXACT), min(high, MAX_EXACT)
         whole = [int(n) for n in numbers if float(n).is_integer()]
-        integers = [n for n in (*_INTEGERS, *whole) if low <= n <= high]
+        integers = [n for n in (*_INTEGERS, *whole, low, high) if low <= n <= high]
+        if usual:
+            integers = [n for n in (*_USUAL_INTEGERS, *whole) if max(low, 1) <= n <= min(high, 999)]
         cells = np.array(_spread(integers, random), dtype=dtype)
     return np.ma.MaskedArray(cells, mask=missing) if missing.any() else cells
 

@@ -228,7 +228,7 @@ def is_missing(block: Block) -> Var:
     if block.kind == "float":
         return op.isnan(block.var)
     if block.kind == "text":
-        return op.equal(block.var, op.const(np.array(MISSING_TEXT, dtype=np.str_)))
+        return op.equal(block.var, op.const(np.array(MISSING_TEXT, dtype=object)))
     return op.not_(op.equal(block.var, block.var))  # integers and booleans are never missing
 
 

@@ -27,14 +27,15 @@ from spox import Tensor, Var, argument, build
 
 from pyfunc_packaging.compile import recording_frames
 from pyfunc_packaging.compile.gappy import GappyInts, with_gaps
-from pyfunc_packaging.compile.recording import NotRecorded, Recorder, Traced, is_users, place
+from pyfunc_packaging.compile.recorders import NotRecorded, Recorder, is_users, place
+from pyfunc_packaging.compile.recording import Traced
 from pyfunc_packaging.compile.registry import Context
 from pyfunc_packaging.compile.samples import make_samples
 from pyfunc_packaging.compile.table import Block, ForeignBlock, Kind, Table
 from pyfunc_packaging.errors import NotCompilable
 from pyfunc_packaging.frame import to_frame
 from pyfunc_packaging.schema import Column
-from pyfunc_packaging.session import MISSING_TEXT, input_dtype, to_input
+from pyfunc_packaging.session import INEXACT_OPTIMIZERS, MISSING_TEXT, input_dtype, to_input
 
 Array = npt.NDArray[Any]
 Function = Callable[[Any], Any]
@@ -42,6 +43,12 @@ Function = Callable[[Any], Any]
 #: How far a recording may be from the function on made-up rows, relative: this finds what is
 #: recorded wrongly; roundings are for the proof of the whole model.
 TOLERANCE = 1e-6
+#: What is beside numbers beyond this may cancel out: there, a difference is relative to them.
+HUGE = 1e15
+ROUNDING = 1e-12
+
+#: Rows that are compared each in a batch of its own.
+ALONE = 10
 
 _TYPES: dict[Kind, str] = {"float": "double", "int": "long", "bool": "boolean", "text": "string"}
 
@@ -98,21 +105,35 @@ def _trace(function: Function, table: Table, context: Context) -> Traced:
         )
     own = Table(tuple(blocks), table.names)
     first = _record(function, _alike(own, sample), sample, context)
-    fed = [column for column in columns if column.name in inputs]
-    feeds = {column.name: to_input(column, values[column.name]) for column in fed}
-    _check(function, sample, first, inputs, feeds, context)
-    if any(column.nullable for column in columns):
-        # pandas has other types where no value is missing
-        complete = make_samples([replace(c, nullable=False) for c in columns], function)
-        feeds = {column.name: to_input(column, complete[column.name]) for column in fed}
-        frame = to_frame(columns, complete)
+    check = _Check(function, first, inputs, context)
+
+    def given(rows: dict[str, Array]) -> Any:
+        frame = to_frame(columns, rows)
         frame.columns = pd.Index(table.names or frame.columns)
-        given = frame if table.names is not None else frame.to_numpy()
-        _check(function, given, first, inputs, feeds, context)
+        return frame if table.names is not None else frame.to_numpy()
+
+    def feeds(rows: dict[str, Array]) -> dict[str, Array]:
+        fed = [column for column in columns if column.name in inputs]
+        return {column.name: to_input(column, rows[column.name]) for column in fed}
+
+    check.compare([(sample, feeds(values))])
+    # pandas has other types in some batches: where no value is missing, no number is zero, or
+    # no condition holds for any row
+    if any(column.nullable for column in columns):
+        complete = make_samples([replace(c, nullable=False) for c in columns], function)
+        check.compare([(given(complete), feeds(complete))])
+    usual = make_samples([replace(c, nullable=False) for c in columns], function, usual=True)
+    check.compare([(given(usual), feeds(usual))])
+    rows = [_row(values, row) for row in range(ALONE)] + [_row(usual, row) for row in range(2)]
+    check.compare([(given(row), feeds(row)) for row in rows])
     second = _record(function, _alike(table, sample), sample, context)
     if not _same(first._sample, second._sample):
         raise context.error("the function returns something else each time")
     return second
+
+
+def _row(values: dict[str, Array], row: int) -> dict[str, Array]:
+    return {name: cells[row : row + 1] for name, cells in values.items()}
 
 
 def _described(table: Table) -> list[Column]:
@@ -195,51 +216,129 @@ def _users_line(trace: TracebackType | None) -> str:
 # --- the check --------------------------------------------------------------------------------
 
 
-def _check(
-    function: Function,
-    sample: Any,
-    result: Traced,
-    arguments: dict[str, Var],
-    feeds: dict[str, Array],
-    context: Context,
-) -> None:
-    """Compare a recording with the function, on the sample's rows."""
-    try:
-        with warnings.catch_warnings(), np.errstate(all="ignore"):
-            warnings.simplefilter("ignore")
-            expected = function(sample.copy())
-    except Exception as error:
-        raise context.error(f"on made-up rows: {_described_error(error)}") from error
-    if type(expected) is not type(result._sample) or np.shape(expected) != np.shape(result._sample):
-        raise context.error("the function returned something else when it was recorded")
-    outputs = {
-        position: op.identity(block.var)
-        for position, block in enumerate(result._table.columns())
-        if not isinstance(block, ForeignBlock)
-    }
-    if not outputs:
-        raise context.error("no column is left")
-    named = {f"y{position}": var for position, var in outputs.items()}
-    proto = build(arguments, named, drop_unused_inputs=True)
-    options = onnxruntime.SessionOptions()
-    options.log_severity_level = 4
-    options.intra_op_num_threads = 1
-    session = onnxruntime.InferenceSession(
-        proto.SerializeToString(), options, providers=["CPUExecutionProvider"]
-    )
-    wanted = {node.name for node in session.get_inputs()}
-    results = session.run(None, {name: cells for name, cells in feeds.items() if name in wanted})
-    rows = len(expected)
-    names = _names(result._sample)
-    for position, found in zip(outputs, results, strict=True):
-        cells = expected.iloc[:, position] if isinstance(expected, pd.DataFrame) else expected
-        if np.ndim(cells) == 2:
-            cells = cells[:, position]
-        if not _equal(cells, found, rows):
-            raise context.error(
-                f"the recorded function differs from the function in {names[position]}; it does"
-                " something that was not recorded"
+class _Check:
+    """Compares a recording with the function.
+
+    Parameters
+    ----------
+    function : callable
+    result : Traced
+        What was recorded of it.
+    arguments : dict of str to Var
+    context : Context
+    """
+
+    def __init__(
+        self, function: Function, result: Traced, arguments: dict[str, Var], context: Context
+    ) -> None:
+        self._function, self._result, self._context = function, result, context
+        self._floors: dict[int, float] = {}
+        blocks = enumerate(result._table.columns())
+        outputs = {p: op.identity(b.var) for p, b in blocks if not isinstance(b, ForeignBlock)}
+        if not outputs:
+            raise context.error("no column is left")
+        self._positions = list(outputs)
+        named = {f"y{position}": var for position, var in outputs.items()}
+        proto = build(arguments, named, drop_unused_inputs=True)
+        options = onnxruntime.SessionOptions()
+        options.log_severity_level = 4
+        options.intra_op_num_threads = 1
+        self._session = onnxruntime.InferenceSession(
+            proto.SerializeToString(),
+            options,
+            providers=["CPUExecutionProvider"],
+            disabled_optimizers=INEXACT_OPTIMIZERS,
+        )
+
+    def compare(self, batches: Sequence[tuple[Any, dict[str, Array]]]) -> None:
+        """Compare them on some batches of rows, each with what the graph is fed."""
+        names = {node.name for node in self._session.get_inputs()}
+        results = [
+            (self._call(given), self._session.run(None, {n: fed[n] for n in names}))
+            for given, fed in batches
+        ]
+        for number, position in enumerate(self._positions):
+            wanted = [_column(expected, position) for expected, _ in results]
+            found = [arrays[number] for _, arrays in results]
+            if any(
+                len(w) != len(f) or f.shape[1:] != (1,) for w, f in zip(wanted, found, strict=True)
+            ):
+                raise self._context.error("the function returns another number of rows")
+            rows = [(given, row) for given, _ in batches for row in range(len(given))]
+            self._compare(position, np.concatenate(wanted), np.concatenate(found)[:, 0], rows)
+
+    def _call(self, given: Any) -> Any:
+        sample = self._result._sample
+        try:
+            with warnings.catch_warnings(), np.errstate(all="ignore"):
+                warnings.simplefilter("ignore")
+                expected = self._function(given.copy())
+        except Exception as error:
+            raise self._context.error(f"on made-up rows: {_described_error(error)}") from error
+        if type(expected) is not type(sample) or np.shape(expected)[1:] != np.shape(sample)[1:]:
+            raise self._context.error("the function returned something else when it was recorded")
+        return expected
+
+    def _compare(
+        self, position: int, wanted: Array, found: Array, rows: Sequence[tuple[Any, int]]
+    ) -> None:
+        """Compare one column of the result."""
+        if found.dtype == object:
+            missing = pd.isna(wanted)
+            equal = found == MISSING_TEXT
+            equal[~missing] = found[~missing] == wanted[~missing]
+            equal &= missing == (found == MISSING_TEXT)
+        else:
+            numbers = pd.Series(wanted).to_numpy(dtype=np.float64, na_value=np.nan)
+            floor = self._floors.setdefault(position, _floor(numbers))
+            equal = _near(numbers, found.astype(np.float64), floor)
+            for place in np.flatnonzero(~equal).tolist():
+                # sums of huge numbers that cancel out depend on the order
+                largest = _largest(*rows[place])
+                equal[place] = largest > HUGE and _near(
+                    numbers[place], float(found[place]), largest * ROUNDING / TOLERANCE
+                )
+        if not equal.all():
+            place = np.flatnonzero(~equal).tolist()[0]
+            given, row = rows[place]
+            raise self._context.error(
+                f"the recorded function differs from the function in"
+                f" {_names(self._result._sample)[position]}: of {_shown(given, row)} the function"
+                f" makes {wanted[place]!r}, the graph {found[place].item()!r}"
             )
+
+
+def _column(result: Any, position: int) -> Array:
+    """One column of a result, as objects."""
+    cells = result.iloc[:, position] if isinstance(result, pd.DataFrame) else result
+    array = np.asarray(cells, dtype=object)
+    return array[:, position] if array.ndim == 2 else array
+
+
+def _near(numbers: Any, cells: Any, floor: float) -> Any:
+    scale = np.maximum(np.abs(numbers), floor)
+    with np.errstate(all="ignore"):
+        near = np.abs(cells - numbers) <= TOLERANCE * scale
+    return near | (cells == numbers) | (np.isnan(cells) & np.isnan(numbers))
+
+
+def _largest(given: Any, row: int) -> float:
+    """The largest finite number of a row, in magnitude."""
+    cells = given.iloc[row] if isinstance(given, pd.DataFrame) else given[row]
+    sizes = [abs(float(cell)) for cell in cells if isinstance(cell, int | float | np.number)]
+    return max((size for size in sizes if np.isfinite(size)), default=0.0)
+
+
+def _shown(given: Any, row: int) -> str:
+    """A row of numbers and texts, shortened."""
+    cells = given.iloc[row].to_dict() if isinstance(given, pd.DataFrame) else given[row].tolist()
+    text = repr(cells)
+    return text if len(text) < 200 else text[:200] + " …"
+
+
+def _floor(numbers: Array) -> float:
+    usual = np.abs(numbers[np.isfinite(numbers)])
+    return float(1e-6 * np.median(usual)) if usual.size else 0.0
 
 
 def _names(sample: Any) -> Sequence[str]:
@@ -248,27 +347,6 @@ def _names(sample: Any) -> Sequence[str]:
     return [
         f"column {position}" for position in range(np.shape(sample)[1] if sample.ndim == 2 else 1)
     ]
-
-
-def _equal(expected: Any, found: Array, rows: int) -> bool:
-    if found.shape != (rows, 1):
-        return False
-    cells = found[:, 0]
-    wanted = np.asarray(expected, dtype=object)
-    if cells.dtype == object:
-        missing = pd.isna(wanted)
-        return bool(np.where(missing, cells == MISSING_TEXT, cells == wanted).all())
-    numbers = pd.Series(expected).to_numpy(dtype=np.float64, na_value=np.nan)
-    cells = cells.astype(np.float64)
-    scale = np.maximum(np.abs(numbers), _floor(numbers))
-    with np.errstate(all="ignore"):
-        near = np.abs(cells - numbers) <= TOLERANCE * scale
-    return bool((near | (cells == numbers) | (np.isnan(cells) & np.isnan(numbers))).all())
-
-
-def _floor(numbers: Array) -> float:
-    usual = np.abs(numbers[np.isfinite(numbers)])
-    return float(1e-6 * np.median(usual)) if usual.size else 0.0
 
 
 def _same(first: Any, second: Any) -> bool:
