@@ -167,5 +167,5 @@ def _blame(model: Any, schema: Schema, rows: pd.DataFrame) -> str:
 
 
 def _transform(steps: Any, rows: pd.DataFrame) -> dict[str, npt.NDArray[Any]]:
-    found = steps.transform(rows)
+    found = steps.transform(rows.copy())
     return {"prediction": found.toarray() if hasattr(found, "toarray") else np.asarray(found)}

@@ -95,7 +95,8 @@ def predict_outputs(
     >>> predict_outputs(model, outputs, X.head(1))
     {'label': array([ True]), 'p': array([[0.25, 0.75]])}
     """
-    found = np.asarray(model.predict(rows))
+    # a model may write to the rows it is given, and each method has to see them as they came
+    found = np.asarray(model.predict(rows.copy()))
     if found.dtype.kind == "U":
         found = found.astype(object)
     plain = [output for output in outputs if method_of(output) == "predict"]
@@ -111,7 +112,7 @@ def predict_outputs(
         )
     for output in outputs:
         if output.name not in result:
-            result[output.name] = np.asarray(model.predict_proba(rows), dtype=np.float64)
+            result[output.name] = np.asarray(model.predict_proba(rows.copy()), dtype=np.float64)
     return result
 
 

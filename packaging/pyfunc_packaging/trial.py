@@ -77,7 +77,9 @@ def make_schema(model: Any, rows: pd.DataFrame, y: Any, output_name: str | None)
     def ask(rows: pd.DataFrame) -> Any:
         # labels are never infinite; the probabilities beside them may be
         last = outputs[-1]
-        return predict(rows)[last.name] if method_of(last) != "predict" else model.predict(rows)
+        return (
+            predict(rows)[last.name] if method_of(last) != "predict" else model.predict(rows.copy())
+        )
 
     columns = probe(columns, trial, ask)
     columns = tuple(
@@ -128,7 +130,7 @@ def _check_model(model: Any, rows: pd.DataFrame, names: Sequence[str]) -> None:
 
 def _try(model: Any, method: Callable[[pd.DataFrame], Any], rows: pd.DataFrame) -> Any:
     try:
-        return method(rows)
+        return method(rows.copy())
     except NotFittedError as error:
         raise UnsuitableModel(
             f"the {type(model).__name__} is not fitted; call fit(X, y) first"

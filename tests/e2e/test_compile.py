@@ -11,11 +11,12 @@ import numpy as np
 import pandas as pd
 import pytest
 from sklearn.base import BaseEstimator, RegressorMixin, TransformerMixin
-from sklearn.linear_model import LinearRegression
+from sklearn.linear_model import LinearRegression, LogisticRegression
 from sklearn.pipeline import make_pipeline
-from sklearn.preprocessing import OneHotEncoder, StandardScaler
+from sklearn.preprocessing import FunctionTransformer, OneHotEncoder, StandardScaler
 
 from pyfunc_packaging import package_model
+from pyfunc_packaging.bundle import load_bundle
 from pyfunc_packaging.errors import InvalidArgument, NotCompilable, UnsuitableData
 
 
@@ -201,3 +202,23 @@ def test_half_of_a_surrogate_pair(tmp_path: Path, unchecked: None) -> None:
     bundle = package_model(model, rows, path=tmp_path / "b", name="m", compile="require")
     with pytest.raises(UnsuitableData, match="half of a surrogate pair"):
         bundle.predict(pd.DataFrame({"c": pd.Series(["\ud800"], dtype=object)}))
+
+
+def test_a_model_that_writes_to_its_rows(
+    rows: pd.DataFrame, tmp_path: Path, unchecked: None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def double(X: pd.DataFrame) -> pd.DataFrame:
+        X["a"] = X["a"] * 2
+        X.insert(0, "c", X["a"] + X["b"])
+        return X
+
+    model = make_pipeline(FunctionTransformer(double), LogisticRegression())
+    model.fit(rows.copy(), rows["a"] > 0)
+    before = rows.copy()
+    bundle = package_model(model, rows, path=tmp_path / "b", name="m", compile="require")
+    pd.testing.assert_frame_equal(rows, before)
+    expected = model.predict_proba(rows.copy())
+    for engine in ("onnx", "pyfunc"):
+        monkeypatch.setenv("PYFUNC_ENGINE", engine)
+        found = load_bundle(bundle.path).predict(rows)["probability"]
+        np.testing.assert_allclose(found, expected, rtol=1e-9)
