@@ -19,12 +19,12 @@ PROBABILITY = "probability"
 
 def has_probabilities(model: Any) -> bool:
     """Whether a model is a classifier that says how likely its labels are."""
-    return (
-        # what is no estimator of scikit-learn has no tags to ask for
-        hasattr(model, "__sklearn_tags__")
-        and is_classifier(model)
-        and hasattr(model, "predict_proba")
-    )
+    return _classifies(model) and hasattr(model, "predict_proba")
+
+
+def _classifies(model: Any) -> bool:
+    # what is no estimator of scikit-learn has no tags to ask for
+    return hasattr(model, "__sklearn_tags__") and is_classifier(model)
 
 
 def classifier_outputs(
@@ -65,7 +65,7 @@ def classifier_outputs(
     >>> label.type, chance.shape, chance.classes
     ('string', (-1, 2), ('old', 'young'))
     """
-    if not hasattr(model, "__sklearn_tags__") or not is_classifier(model):
+    if not _classifies(model):
         return None
     count = len(predictions)
     if probabilities is None:

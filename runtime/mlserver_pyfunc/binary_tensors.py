@@ -81,26 +81,53 @@ def _attach(tensor: dict[str, Any], content: bytes) -> None:
         tensor["data"] = split_elements(name, content, count)
         return
     if datatype == "BF16":  # the upper half of a float32, which holds it exactly
-        _check_length(name, datatype, shape, content, 2 * count)
+        _check_length(name, datatype, shape, content, 2 * count, "bytes")
         halves = np.frombuffer(content, "<u2").astype(np.uint32)
         tensor.update(datatype="FP32", data=(halves << 16).view(np.float32))
         return
-    dtype = NUMBERS.get(datatype) if isinstance(datatype, str) else None
-    if dtype is None:
+    if not isinstance(datatype, str) or datatype not in NUMBERS:
         known = ", ".join([*NUMBERS, "BF16", "BYTES"])
         raise InvalidRequest(
             f"input {name!r:.80}: expected a datatype of {known}, got {datatype!r:.80}"
         )
-    _check_length(name, datatype, shape, content, dtype.itemsize * count)
-    if datatype == "BOOL" and max(content, default=0) > 1:
-        raise InvalidRequest(f"input {name!r:.80}: expected bytes 0 or 1 for BOOL")
+    check_numbers(name, datatype, shape, content)
+    dtype = NUMBERS[datatype]
     tensor["data"] = np.frombuffer(content, dtype.newbyteorder("<")).astype(dtype, copy=False)
 
 
-def _check_length(name: Any, datatype: Any, shape: list[int], content: bytes, size: int) -> None:
+def check_numbers(
+    name: Any, datatype: str, shape: list[int], content: bytes, *, what: str = "bytes"
+) -> None:
+    """Check the bytes of a tensor of numbers or booleans.
+
+    Parameters
+    ----------
+    name : str
+        Of the input, for messages.
+    datatype : str
+        One of :data:`mlserver_pyfunc.elements.NUMBERS`.
+    shape : list of int
+    content : bytes
+    what : str
+        What the message calls them.
+
+    Raises
+    ------
+    InvalidRequest
+        If their number does not fit the shape, or a boolean is neither 0 nor 1.
+    """
+    size = math.prod(shape) * NUMBERS[datatype].itemsize
+    _check_length(name, datatype, shape, content, size, what)
+    if datatype == "BOOL" and max(content, default=0) > 1:
+        raise InvalidRequest(f"input {name!r:.80}: expected bytes 0 or 1 for BOOL")
+
+
+def _check_length(
+    name: Any, datatype: Any, shape: list[int], content: bytes, size: int, what: str
+) -> None:
     if len(content) != size:
         raise InvalidRequest(
-            f"input {name!r:.80}: shape {shape[:8]} of {datatype} means {size} bytes, got"
+            f"input {name!r:.80}: shape {shape[:8]} of {datatype} means {size} {what}, got"
             f" {len(content)}"
         )
 

@@ -38,7 +38,7 @@ from mlserver_pyfunc.bodies import (
 )
 from mlserver_pyfunc.encode import Encoded
 from mlserver_pyfunc.envelope import Envelope, read_envelope
-from mlserver_pyfunc.headers import HEADER_VALUE
+from mlserver_pyfunc.headers import HEADER_VALUE, encode_headers
 from mlserver_pyfunc.model import PyFuncRuntime
 from mlserver_pyfunc.responses import Answer, Header, make_answer, make_error
 from mlserver_pyfunc.status import FAULT
@@ -184,8 +184,8 @@ class _Target:
         response = InferenceResponse(model_name=model.name, id=_SOME_ID, outputs=[])
         data_plane._inference_middleware.response_middleware(response, model.settings)
         self._headers = [
-            (key.lower().encode("latin-1"), None if value == _SOME_ID else value.encode("latin-1"))
-            for key, value in (extract_headers(response) or {}).items()
+            (name, None if value == _SOME_ID.encode() else value)
+            for name, value in encode_headers(extract_headers(response))
         ]
 
     def _headers_for(self, identity: str) -> list[Header]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Mapping
 
 from mlserver import ModelSettings
 from mlserver.middleware import InferenceMiddleware
@@ -10,6 +11,20 @@ from mlserver.types import InferenceRequest, InferenceResponse
 
 #: Printable ASCII without spaces around it (RFC 9110, section 5.5), of a length that fits anywhere.
 HEADER_VALUE = re.compile(r"[!-~]([ -~]{0,254}[!-~])?")
+
+
+def encode_headers(headers: Mapping[str, str] | None) -> list[tuple[bytes, bytes]]:
+    """Headers as ASGI has them.
+
+    Examples
+    --------
+    >>> encode_headers({"Ce-Id": "7"})
+    [(b'ce-id', b'7')]
+    """
+    return [
+        (name.lower().encode("latin-1"), value.encode("latin-1"))
+        for name, value in (headers or {}).items()
+    ]
 
 
 class HeadersThatFit(InferenceMiddleware):  # type: ignore[misc]  # MLServer is not typed

@@ -29,6 +29,8 @@ from mlserver_pyfunc.bodies import (
     receive_messages,
 )
 from mlserver_pyfunc.encode import Encoded
+from mlserver_pyfunc.headers import encode_headers
+from mlserver_pyfunc.params import read_extras
 from mlserver_pyfunc.responses import Answer, Header, make_answer, make_error
 from mlserver_pyfunc.status import to_mlserver_error
 from pyfunc_packaging.errors import InvalidRequest
@@ -76,10 +78,7 @@ class InferEndpoint:
         response = await self._data_plane.infer(
             payload, path["model_name"], path.get("model_version")
         )
-        extra = [
-            (name.lower().encode("latin-1"), value.encode("latin-1"))
-            for name, value in (extract_headers(response) or {}).items()
-        ]
+        extra = encode_headers(extract_headers(response))
         answer = make_answer(
             _head(response),
             [
@@ -134,11 +133,8 @@ def _child(body: Any, step: int | str) -> Any:
 
 
 def _read_wishes(payload: InferenceRequest) -> BinaryWishes:
-    def extra(parameters: Any) -> dict[str, Any]:
-        return (parameters.model_extra or {}) if parameters is not None else {}
-
-    outputs = {output.name: extra(output.parameters) for output in payload.outputs or []}
-    return read_wishes(extra(payload.parameters), outputs)
+    outputs = {output.name: read_extras(output.parameters) for output in payload.outputs or []}
+    return read_wishes(read_extras(payload.parameters), outputs)
 
 
 def _head(response: InferenceResponse) -> dict[str, Any]:

@@ -30,7 +30,7 @@ from mlserver.utils import get_model_uri
 from mlserver_pyfunc.decode import Decoder, InputTensor
 from mlserver_pyfunc.encode import Encoded, Encoder
 from mlserver_pyfunc.engines import BundleEngine, Engine, load_engine
-from mlserver_pyfunc.params import read_params
+from mlserver_pyfunc.params import read_extras, read_params
 from mlserver_pyfunc.plain import Decoded, PlainReader
 from mlserver_pyfunc.status import to_mlserver_error
 from pyfunc_packaging.errors import ModelFailure, PyFuncError, WrongPredictions
@@ -108,7 +108,7 @@ class PyFuncRuntime(MLModel):  # type: ignore[misc]  # MLServer is not typed
         outputs = await self.infer(
             payload.inputs,
             [output.name for output in payload.outputs or []],
-            _extras(payload.parameters),
+            read_extras(payload.parameters),
             _to_mlserver,
         )
         # what we made ourselves needs no validation, which would look at every value
@@ -271,10 +271,6 @@ def _to_mlserver(outputs: Sequence[Encoded]) -> list[ResponseOutput]:
         )
         for output in outputs
     ]
-
-
-def _extras(parameters: Parameters | None) -> Mapping[str, Any]:
-    return (parameters.model_extra or {}) if parameters is not None else {}
 
 
 def _metadata(field: Column | Tensor) -> MetadataTensor:

@@ -34,6 +34,20 @@ _KINDS: Mapping[str, tuple[type, ...]] = {
 _LIMITS = {"integer": 2**31, "long": 2**63}
 
 
+def read_extras(parameters: Any) -> Mapping[str, Any]:
+    """Parameters of a request or an output, without those that MLServer's types name.
+
+    Parameters
+    ----------
+    parameters : mlserver.types.Parameters or None
+
+    Returns
+    -------
+    mapping
+    """
+    return (parameters.model_extra or {}) if parameters is not None else {}
+
+
 def read_params(known: Sequence[Param], given: Mapping[str, Any]) -> dict[str, Any]:
     """Check a request's parameters against the model's.
 

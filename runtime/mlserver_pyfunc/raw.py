@@ -7,7 +7,7 @@ from collections.abc import Mapping
 
 from mlserver.grpc import dataplane_pb2 as pb
 
-from mlserver_pyfunc.binary_tensors import split_elements
+from mlserver_pyfunc.binary_tensors import check_numbers, split_elements
 from mlserver_pyfunc.elements import NUMBERS
 from pyfunc_packaging.errors import InvalidRequest
 
@@ -74,9 +74,8 @@ def check_raw_contents(request: pb.ModelInferRequest) -> None:
             )
         if any(size < 0 for size in tensor.shape):
             raise InvalidRequest(f"input {tensor.name!r:.80}: expected a shape without negatives")
-        size = math.prod(tensor.shape)
         if tensor.datatype == "BYTES":
-            split_elements(tensor.name, content, size)
+            split_elements(tensor.name, content, math.prod(tensor.shape))
             continue
         if tensor.datatype not in NUMBERS:
             known = ", ".join([*NUMBERS, "BYTES"])
@@ -84,11 +83,4 @@ def check_raw_contents(request: pb.ModelInferRequest) -> None:
                 f"input {tensor.name!r:.80}: expected a datatype of {known}, got"
                 f" {tensor.datatype!r:.80}"
             )
-        expected = size * NUMBERS[tensor.datatype].itemsize
-        if len(content) != expected:
-            raise InvalidRequest(
-                f"input {tensor.name!r:.80}: shape {list(tensor.shape)[:8]} of {tensor.datatype}"
-                f" means {expected} raw bytes, got {len(content)}"
-            )
-        if tensor.datatype == "BOOL" and max(content, default=0) > 1:
-            raise InvalidRequest(f"input {tensor.name!r:.80}: expected bytes 0 or 1 for BOOL")
+        check_numbers(tensor.name, tensor.datatype, list(tensor.shape), content, what="raw bytes")
