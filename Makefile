@@ -101,8 +101,9 @@ lock: install  ## resolve the constraints anew; the files agree with one another
 	    $(BIN)/uv pip compile --system-certs --quiet setup.cfg --extra $$extra -c constraints/dev.txt $(LOCK) \
 	        -o constraints/$$extra.txt; \
 	done
-	echo kserve-storage | $(BIN)/uv pip compile --system-certs --quiet - $(LOCK) \
-	    -o constraints/kserve-storage.txt
+	for package in kserve kserve-storage; do \
+	    echo $$package | $(BIN)/uv pip compile --system-certs --quiet - $(LOCK) -o constraints/$$package.txt; \
+	done
 	printf 'mlserver-mlflow==1.7.1\nmlserver==1.7.1\nmlflow\nscikit-learn\npandas\nuvloop<0.22\n' | \
 	    $(BIN)/uv pip compile --system-certs --quiet - -c constraints/dev.txt $(LOCK) -o constraints/stock.txt
 	echo setuptools | $(BIN)/uv pip compile --system-certs --quiet - -c constraints/dev.txt $(LOCK) -o constraints/build.txt
