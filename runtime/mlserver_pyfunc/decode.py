@@ -94,11 +94,12 @@ class Decoder:
         """The usual request, fast; None for whatever needs a closer look, or a message."""
         if not inputs or any(tensor.parameters is not None for tensor in inputs):
             return None
-        heads = [
-            (tensor.name, getattr(tensor.datatype, "value", tensor.datatype), tensor.shape)
-            for tensor in inputs
-        ]
-        return self._plain.read(heads, [_plain_data(tensor) for tensor in inputs])
+        return self._plain.read(
+            tuple([tensor.name for tensor in inputs]),
+            tuple([getattr(tensor.datatype, "value", tensor.datatype) for tensor in inputs]),
+            tuple([tensor.shape for tensor in inputs]),
+            tuple([_plain_data(tensor) for tensor in inputs]),
+        )
 
     def _check_names(self, tensors: Mapping[str, InputTensor]) -> None:
         if tensors.keys() == self._fields.keys():

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from operator import itemgetter
 from typing import Any
 
 import numpy as np
@@ -107,16 +108,14 @@ def _read_plain(content: Any, plain: PlainReader) -> Envelope | None:
             or set(map(len, inputs)) != _FOUR
         ):
             return None
-        decoded = plain.read(
-            [(tensor["name"], tensor["datatype"], tensor["shape"]) for tensor in inputs],
-            [tensor["data"] for tensor in inputs],
-        )
+        decoded = plain.read(*zip(*map(_FIELDS, inputs), strict=True))
     except (AttributeError, KeyError, TypeError):  # no object, or not with these fields
         return None
     return None if decoded is None else Envelope(identity, decoded, [], {}, _NO_WISHES)
 
 
-#: How many fields an input without parameters has.
+#: What an input without parameters says.
+_FIELDS = itemgetter("name", "datatype", "shape", "data")
 _FOUR = {4}
 
 

@@ -14,15 +14,11 @@ import re
 import time
 from collections import deque
 from collections.abc import Awaitable, Callable, Sequence
-from random import getrandbits
 from typing import Any
 
 from mlserver import Settings
-from mlserver.errors import MLServerError, ModelNotFound, ModelNotReady
+from mlserver.errors import ModelNotReady
 from mlserver.handlers import DataPlane
-from mlserver.logging import logger
-from mlserver.types import InferenceResponse
-from mlserver.utils import extract_headers
 from starlette_exporter import PrometheusMiddleware
 
 from mlserver_pyfunc.bodies import (
@@ -38,10 +34,8 @@ from mlserver_pyfunc.bodies import (
 )
 from mlserver_pyfunc.encode import Encoded
 from mlserver_pyfunc.envelope import Envelope, read_envelope
-from mlserver_pyfunc.headers import HEADER_VALUE, encode_headers
-from mlserver_pyfunc.model import PyFuncRuntime
-from mlserver_pyfunc.responses import Answer, Header, make_answer, make_error
-from mlserver_pyfunc.status import FAULT
+from mlserver_pyfunc.responses import Answer, make_answer, make_error
+from mlserver_pyfunc.target import Target, Targets, make_id
 from pyfunc_packaging.errors import InvalidArgument, InvalidRequest
 
 #: ``off`` sends every request MLServer's ordinary way.
@@ -97,40 +91,88 @@ class FastLane:
 
     def __init__(self, app: Any, data_plane: DataPlane, settings: Settings) -> None:
         self._app = app
-        self._data_plane = data_plane
-        self._registry = data_plane._model_registry
         self._gzip = settings.gzip_enabled
         self._limit = read_limit()
         self._http = _HTTPMetrics(app, settings) if settings.metrics_endpoint else None
-        self._targets: dict[tuple[str, str | None], _Target] = {}
+        self._targets = Targets(data_plane)
+        self._paths: dict[str, tuple[str, str | None]] = {}
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Answer one request, or hand it on."""
-        target = await self._find_target(scope)
+        target = self.find_target(scope) if scope["type"] == "http" else None
         if target is None:
             await self._app(scope, receive, send)
             return
         began = time.perf_counter()
-        status = 500
+        answer = None
         if self._http is not None:
             self._http.in_progress.inc()
         try:
             headers = read_headers(scope["headers"])
             messages = await receive_messages(receive, self._limit)
-            envelope = await self._read(target.model, messages, headers)
+            envelope = await self._read(target, messages, headers)
             if envelope is not None:
                 compress = headers.accepts_gzip if self._gzip else None
-                status = await target.answer(envelope, compress, send)
+                answer = await _answer(target, envelope, compress)
+                await _send(answer, send)
         finally:
             if self._http is not None:
                 self._http.in_progress.dec()
-        if envelope is None:
+        if answer is None:
             await self._app(scope, _replay(messages, receive), send)
         elif self._http is not None:
-            self._http.observe(target.route, status, time.perf_counter() - began)
+            self._http.observe(target.version, answer.status, time.perf_counter() - began)
+
+    def find_target(self, scope: Scope) -> Target | None:
+        """The model that an inference request is for, if it is ready and of ours.
+
+        Parameters
+        ----------
+        scope : dict
+            Of an HTTP request, as ASGI has it.
+        """
+        if scope["method"] != "POST":
+            return None
+        found = self._paths.get(scope["path"])
+        if found is None:
+            path = _PATH.fullmatch(scope["path"])
+            if path is None:
+                return None
+            found = path[1], path[2]
+        target = self._targets.find(*found)
+        if target is not None and len(self._paths) < _MAX_PATHS:
+            self._paths[scope["path"]] = found
+        return target
+
+    def answer_now(self, target: Target, scope: Scope, body: bytes) -> Answer | None:
+        """Answer a request at once, without waiting for anything; None where that cannot be.
+
+        Parameters
+        ----------
+        target : Target
+            What `find_target` says.
+        scope : dict
+        body : bytes
+            All of it.
+        """
+        began = time.perf_counter()
+        headers = read_headers(scope["headers"])
+        if len(body) > _SMALL_BODY:
+            return None
+        try:
+            envelope = read_envelope(parse_body(body, headers, self._limit), target.model.plain)
+        except InvalidRequest:
+            return None
+        if envelope is None or not target.model.is_prompt(envelope.inputs):
+            return None
+        compress = headers.accepts_gzip if self._gzip else None
+        answer = _answer_now(target, envelope, compress)
+        if self._http is not None:
+            self._http.observe(target.version, answer.status, time.perf_counter() - began)
+        return answer
 
     async def _read(
-        self, model: PyFuncRuntime, messages: Sequence[Message], headers: BodyHeaders
+        self, target: Target, messages: Sequence[Message], headers: BodyHeaders
     ) -> Envelope | None:
         """Read a body; None where it breaks off, or the ordinary way has to explain a mistake."""
         if not is_complete(messages):
@@ -138,106 +180,55 @@ class FastLane:
         body = join(messages)
 
         def work() -> Envelope | None:
-            return read_envelope(parse_body(body, headers, self._limit), model.plain)
+            return read_envelope(parse_body(body, headers, self._limit), target.model.plain)
 
         try:
-            return work() if len(body) <= _SMALL_BODY else await model.in_thread(work)
+            return work() if len(body) <= _SMALL_BODY else await target.model.in_thread(work)
         except (InvalidRequest, ModelNotReady):
             return None
 
-    async def _find_target(self, scope: Scope) -> _Target | None:
-        """The model that an inference request is for, if it is ready and of ours."""
-        if scope["type"] != "http" or scope["method"] != "POST":
-            return None
-        path = _PATH.fullmatch(scope["path"])
-        if path is None:
-            return None
-        name, version = path.groups()
-        try:
-            model = await self._registry.get_model(name, version)
-        except ModelNotFound:
-            return None
-        if not isinstance(model, PyFuncRuntime) or not model.ready:
-            return None
-        target = self._targets.get((name, version))
-        if target is None or target.model is not model:  # not known yet, or loaded again since
-            target = _Target(model, name, version, self._data_plane)
-            self._targets[name, version] = target
-        return target
+
+#: Paths that are remembered; a server has few models.
+_MAX_PATHS = 100
 
 
-class _Target:
-    """One model under one URL: what stays the same from answer to answer."""
+async def _answer(target: Target, envelope: Envelope, compress: bool | None) -> Answer:
+    """Answer a request and count it."""
+    identity = make_id() if envelope.id is None else envelope.id
 
-    def __init__(
-        self, model: PyFuncRuntime, name: str, version: str | None, data_plane: DataPlane
-    ) -> None:
-        self.model = model
-        version_field = {} if model.version is None else {"model_version": model.version}
-        self._head = {"model_name": model.name, **version_field}
-        self.route = _ROUTE if version is None else _VERSION_ROUTE
-        labels = {"model": name, "version": version}
-        self._success = data_plane._ModelInferRequestSuccess.labels(**labels)
-        self._failure = data_plane._ModelInferRequestFailure.labels(**labels)
-        self._duration = data_plane._ModelInferRequestDuration.labels(**labels)
-        # what MLServer's middleware says of every response, but for the request's id
-        response = InferenceResponse(model_name=model.name, id=_SOME_ID, outputs=[])
-        data_plane._inference_middleware.response_middleware(response, model.settings)
-        self._headers = [
-            (name, None if value == _SOME_ID.encode() else value)
-            for name, value in encode_headers(extract_headers(response))
-        ]
+    def render(outputs: Sequence[Encoded]) -> Answer:
+        return make_answer(target.head(identity), outputs, envelope.wishes, compress=compress)
 
-    def _headers_for(self, identity: str) -> list[Header]:
-        if HEADER_VALUE.fullmatch(identity) is None:
-            return [(name, value) for name, value in self._headers if value is not None]
-        own = identity.encode("latin-1")
-        return [(name, own if value is None else value) for name, value in self._headers]
-
-    async def answer(self, envelope: Envelope, compress: bool | None, send: Send) -> int:
-        """Answer a request and count it; the status of the answer."""
-        identity = _make_id() if envelope.id is None else envelope.id
-
-        def render(outputs: Sequence[Encoded]) -> Answer:
-            head = {**self._head, "id": identity, "parameters": {}}
-            return make_answer(head, outputs, envelope.wishes, compress=compress)
-
-        began = time.perf_counter()
-        try:
-            answer = await self.model.infer(
-                envelope.inputs, envelope.outputs, envelope.parameters, render
-            )
-            answer.headers += self._headers_for(identity)
-            self._success.inc()
-        except MLServerError as error:
-            self._failure.inc()
-            answer = make_error(str(error), error.status_code)
-        except Exception:  # noqa: BLE001 - our own fault: the log gets the traceback
-            self._failure.inc()
-            logger.exception("model %s: an unexpected error", self.model.name)
-            answer = make_error(FAULT, 500)
-        finally:
-            self._duration.observe(time.perf_counter() - began)
-        await send(
-            {
-                "type": "http.response.start",
-                "status": answer.status,
-                "headers": answer.headers,
-            }
+    began = time.perf_counter()
+    try:
+        answer = await target.model.infer(
+            envelope.inputs, envelope.outputs, envelope.parameters, render
         )
-        await send({"type": "http.response.body", "body": answer.content})
-        return answer.status
+    except Exception as error:  # noqa: BLE001 - our own fault too: the log gets the traceback
+        return make_error(*target.fail(error, began))
+    target.succeed(began)
+    answer.headers += target.headers(identity)
+    return answer
 
 
-#: Stands for the request's id while the headers that repeat it are looked for.
-_SOME_ID = "some-id"
+def _answer_now(target: Target, envelope: Envelope, compress: bool | None) -> Answer:
+    """The same at once, for a request that is prompt."""
+    identity = make_id() if envelope.id is None else envelope.id
+    began = time.perf_counter()
+    try:
+        outputs = target.model.infer_now(envelope.inputs, envelope.outputs, envelope.parameters)
+        answer = make_answer(target.head(identity), outputs, envelope.wishes, compress=compress)
+    except Exception as error:  # noqa: BLE001 - our own fault too: the log gets the traceback
+        return make_error(*target.fail(error, began))
+    target.succeed(began)
+    answer.headers += target.headers(identity)
+    return answer
 
 
-def _make_id() -> str:
-    """A random UUID (RFC 9562, version 4); ``uuid.uuid4`` takes five times as long."""
-    digits = f"{getrandbits(128):032x}"
-    variant = "89ab"[int(digits[16], 16) & 3]
-    return f"{digits[:8]}-{digits[8:12]}-4{digits[13:16]}-{variant}{digits[17:20]}-{digits[20:]}"
+async def _send(answer: Answer, send: Send) -> None:
+    start = {"type": "http.response.start", "status": answer.status, "headers": answer.headers}
+    await send(start)
+    await send({"type": "http.response.body", "body": answer.content})
 
 
 class _HTTPMetrics:
@@ -252,14 +243,14 @@ class _HTTPMetrics:
         self._count, self._time = metrics.request_count, metrics.request_time
         self._children: dict[tuple[str, int], tuple[Any, Any]] = {}
 
-    def observe(self, route: str, status: int, seconds: float) -> None:
-        if (route, status) not in self._children:
+    def observe(self, version: str | None, status: int, seconds: float) -> None:
+        route = _ROUTE if version is None else _VERSION_ROUTE
+        found = self._children.get((route, status))
+        if found is None:
             labels = ("POST", route, status, "mlserver")
-            self._children[route, status] = (
-                self._count.labels(*labels),
-                self._time.labels(*labels),
-            )
-        count, duration = self._children[route, status]
+            found = self._count.labels(*labels), self._time.labels(*labels)
+            self._children[route, status] = found
+        count, duration = found
         count.inc()
         duration.observe(seconds)
 

@@ -13,7 +13,7 @@ from typing import Any, TypeVar
 import numpy as np
 from mlserver import MLModel, ModelSettings
 from mlserver.context import model_context
-from mlserver.errors import ModelNotReady
+from mlserver.errors import MLServerError, ModelNotReady
 from mlserver.logging import logger
 from mlserver.types import Datatype as MLServerDatatype
 from mlserver.types import (
@@ -144,17 +144,35 @@ class PyFuncRuntime(MLModel):  # type: ignore[misc]  # MLServer is not typed
         mlserver.errors.MLServerError
             With the status and the message for the client; our own fault is in the log then.
         """
-
-        def work() -> Rendered:
-            return render(self._infer(inputs, requested, parameters))
-
+        if self.is_prompt(inputs):
+            return render(self.infer_now(inputs, requested, parameters))
         try:
-            return self._now(work) if self._is_prompt(inputs) else await self.in_thread(work)
+            return await self.in_thread(lambda: render(self._infer(inputs, requested, parameters)))
         except PyFuncError as error:
-            if isinstance(error, ModelFailure):
-                with model_context(self.settings):
-                    logger.error("model %s failed: %s", self.name, error, exc_info=error)
-            raise to_mlserver_error(error) from error
+            raise self._explain(error) from error
+
+    def infer_now(
+        self,
+        inputs: Sequence[InputTensor] | Decoded,
+        requested: Sequence[str],
+        parameters: Mapping[str, Any],
+    ) -> list[Encoded]:
+        """The same on the event loop, for a request that `is_prompt`; the outputs as they are."""
+        if not self._spent:
+            asyncio.get_running_loop().call_soon(self._begin_turn)
+        start = time.perf_counter()
+        try:
+            return self._infer(inputs, requested, parameters)
+        except PyFuncError as error:
+            raise self._explain(error) from error
+        finally:
+            self._spent += time.perf_counter() - start
+
+    def _explain(self, error: PyFuncError) -> MLServerError:
+        if isinstance(error, ModelFailure):
+            with model_context(self.settings):
+                logger.error("model %s failed: %s", self.name, error, exc_info=error)
+        return to_mlserver_error(error)
 
     async def predict_stream(
         self, payloads: AsyncIterator[InferenceRequest]
@@ -183,21 +201,11 @@ class PyFuncRuntime(MLModel):  # type: ignore[misc]  # MLServer is not typed
             raise ModelNotReady(self.name, self.version) from error
         return await future
 
-    def _now(self, work: Callable[[], Rendered]) -> Rendered:
-        """Call a function on the event loop, and note for how long it held it up."""
-        if not self._spent:
-            asyncio.get_running_loop().call_soon(self._begin_turn)
-        start = time.perf_counter()
-        try:
-            return work()
-        finally:
-            self._spent += time.perf_counter() - start
-
     def _begin_turn(self) -> None:
         self._spent = 0.0
 
-    def _is_prompt(self, inputs: Sequence[InputTensor] | Decoded) -> bool:
-        """Whether a request is so small that it needs no thread."""
+    def is_prompt(self, inputs: Sequence[InputTensor] | Decoded) -> bool:
+        """Whether a request is so small that it needs no thread, and may be answered now."""
         if self._spent > _TURN:
             return False
         if isinstance(inputs, Decoded):

@@ -28,7 +28,7 @@ _CELLS: dict[str, type] = {"double": float, "long": int, "string": str}
 _MAX_LAYOUTS = 16
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class Decoded:
     """The inputs of one request.
 
@@ -55,7 +55,7 @@ class PlainReader:
     Examples
     --------
     >>> reader = PlainReader(Schema((Column("age", "long"), Column("city", "string"))))
-    >>> reader.read([("city", "BYTES", [1]), ("age", "INT64", [1])], [["Bern"], [52]])
+    >>> reader.read(("city", "age"), ("BYTES", "INT64"), ([1], [1]), (["Bern"], [52]))
     Decoded(values={'age': array([52]), 'city': array(['Bern'], dtype=object)}, rows=1)
     """
 
@@ -64,37 +64,41 @@ class PlainReader:
         self._columns = columns if len(columns) == len(schema.inputs) else {}
         self._layouts: dict[tuple[Any, ...], _Layout] = {}
 
-    def read(self, heads: Sequence[tuple[Any, Any, Any]], data: Sequence[Any]) -> Decoded | None:
+    def read(
+        self,
+        names: tuple[Any, ...],
+        datatypes: tuple[Any, ...],
+        shapes: tuple[Any, ...],
+        data: tuple[Any, ...],
+    ) -> Decoded | None:
         """Read a request's inputs, or leave them to the decoder.
 
         Parameters
         ----------
-        heads : sequence of tuple
-            Name, datatype and shape of each input; they may be anything.
-        data : sequence
-            The data of each input; it may be anything.
+        names, datatypes, shapes, data : tuple
+            What each input says, which may be anything.
 
         Returns
         -------
         Decoded or None
         """
-        layout = self._find_layout(heads)
-        if layout is None:
+        layout = self._find_layout(names)
+        if layout is None or datatypes != layout.datatypes:
             return None
-        shape = heads[0][2]
+        shape = shapes[0]
         if (
             type(shape) is not list
             or not (len(shape) == 1 or (len(shape) == 2 and shape[1] == 1))
             or type(shape[0]) is not int
-            or heads != layout.heads(shape)
+            # true and 1.0 are 1 here, as they are for pydantic
+            or shapes.count(shape) != len(shapes)
             or set(map(type, data)) != _LIST
             or set(map(len, data)) != {shape[0]}
         ):
             return None
         return layout.read_row(data) if shape[0] == 1 else layout.read_rows(data, shape[0])
 
-    def _find_layout(self, heads: Sequence[tuple[Any, Any, Any]]) -> _Layout | None:
-        order = tuple([name for name, _, _ in heads])
+    def _find_layout(self, order: tuple[Any, ...]) -> _Layout | None:
         try:
             layout = self._layouts.get(order)
         except TypeError:  # a name that is no text
@@ -117,17 +121,13 @@ class _Layout:
 
     def __init__(self, columns: Sequence[Column]) -> None:
         self._columns = columns
-        self._heads = [(column.name, column.datatype) for column in columns]
+        self.datatypes = tuple(column.datatype for column in columns)
         self._cells = [_CELLS[column.type] for column in columns]
         self._groups = [
             (dtype, [columns[position].name for position in positions], _pick(positions))
             for dtype in ("float64", "int64", "object")
             if (positions := [i for i, c in enumerate(columns) if NUMPY_TYPES[c.type] == dtype])
         ]
-
-    def heads(self, shape: list[int]) -> list[tuple[str, str, list[int]]]:
-        """What the inputs of a plain request look like; true and 1.0 are 1, as for pydantic."""
-        return [(name, datatype, shape) for name, datatype in self._heads]
 
     def read_row(self, data: Sequence[list[Any]]) -> Decoded | None:
         """One row: the numbers of a dtype become one array, and its columns parts of that."""

@@ -33,6 +33,7 @@ from starlette.routing import Route
 from mlserver_pyfunc.fast_lane import FastLane, is_wanted
 from mlserver_pyfunc.headers import HeadersThatFit
 from mlserver_pyfunc.infer_endpoint import InferEndpoint, find_place
+from mlserver_pyfunc.prompt_protocol import make_protocol
 from mlserver_pyfunc.raw import check_request
 from mlserver_pyfunc.status import FAULT, to_mlserver_error
 from pyfunc_packaging.errors import InvalidRequest, PyFuncError
@@ -156,7 +157,10 @@ class PyFuncRESTServer(RESTServer):  # type: ignore[misc]  # MLServer is not typ
         config = super()._get_config()
         config.timeout_graceful_shutdown = SHUTDOWN_SECONDS
         if self._has_fast_lane:
-            config.app = FastLane(config.app, self._data_plane, self._settings)
+            lane = FastLane(config.app, self._data_plane, self._settings)
+            config.app = lane
+            if config.http == "auto":
+                config.http = make_protocol(lane)
         return config
 
 

@@ -1,0 +1,118 @@
+"""uvicorn's HTTP protocol, with requests of the fast lane answered where their last byte arrives.
+
+For every request uvicorn makes a task, and hands it messages through an event and coroutines: half
+of what a small request costs. A request that is answered without waiting for anything needs none of
+that. Every other request is uvicorn's, as it is.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from uvicorn.protocols.http.httptools_impl import (
+    STATUS_LINE,
+    HttpToolsProtocol,
+    RequestResponseCycle,
+)
+
+if TYPE_CHECKING:
+    from uvicorn.config import Config
+
+    from mlserver_pyfunc.fast_lane import FastLane
+    from mlserver_pyfunc.responses import Answer
+
+#: Larger bodies than this are uvicorn's, which stops reading when a body comes faster than it is
+#: taken.
+_SMALL_BODY = 32 * 1024
+
+
+def make_protocol(lane: FastLane) -> type[HttpToolsProtocol]:
+    """The protocol class for uvicorn's configuration.
+
+    Parameters
+    ----------
+    lane : FastLane
+        Which is also the ASGI application for everything else.
+    """
+
+    class BoundProtocol(PromptProtocol):
+        fast_lane = lane
+
+    return BoundProtocol
+
+
+class PromptProtocol(HttpToolsProtocol):
+    """One connection.
+
+    Parameters
+    ----------
+    config : uvicorn.Config
+    *more
+        As uvicorn gives them.
+    """
+
+    fast_lane: FastLane
+
+    def __init__(self, config: Config, *more: Any, **named: Any) -> None:
+        super().__init__(config, *more, **named)
+        self._waiting: tuple[RequestResponseCycle, Any] | None = None
+
+    def _start_asgi_task(self, cycle: RequestResponseCycle, app: Any) -> None:
+        """Start a request's task, unless its body may be all that is to wait for."""
+        if (
+            cycle.more_body
+            and app is self.app
+            and not self.access_log
+            and not cycle.waiting_for_100_continue
+            and self.fast_lane.find_target(_scope(cycle)) is not None
+        ):
+            self._waiting = cycle, app
+        else:
+            super()._start_asgi_task(cycle, app)
+
+    def on_body(self, body: bytes) -> None:
+        """Take a part of a body; see uvicorn."""
+        super().on_body(body)
+        if self._waiting is not None and len(self.cycle.body) > _SMALL_BODY:
+            self._start_waiting()
+
+    def on_message_complete(self) -> None:
+        """Take the end of a request; see uvicorn."""
+        super().on_message_complete()
+        if self._waiting is None:
+            return
+        cycle = self._waiting[0]
+        scope, answer = _scope(cycle), None
+        # looked for again: while a body is on its way, its model may be unloaded
+        target = self.fast_lane.find_target(scope)
+        if cycle is self.cycle and target is not None and not self.flow.write_paused:
+            answer = self.fast_lane.answer_now(target, scope, bytes(cycle.body))
+        if answer is None:
+            self._start_waiting()
+        else:
+            self._waiting = None
+            self._write(cycle, answer)
+
+    def _start_waiting(self) -> None:
+        assert self._waiting is not None
+        waiting, self._waiting = self._waiting, None
+        super()._start_asgi_task(*waiting)
+
+    def _write(self, cycle: RequestResponseCycle, answer: Answer) -> None:
+        """Send an answer, as uvicorn's own cycle would."""
+        parts = [STATUS_LINE[answer.status]]
+        for name, value in (*cycle.default_headers, *answer.headers):
+            parts += (name, b": ", value, b"\r\n")
+        if not cycle.keep_alive:
+            parts.append(b"connection: close\r\n")
+        parts += (b"\r\n", answer.content)
+        self.transport.write(b"".join(parts))
+        cycle.response_started = cycle.response_complete = True
+        if not cycle.keep_alive:
+            self.transport.close()
+        self.on_response_complete()
+
+
+def _scope(cycle: RequestResponseCycle) -> Any:
+    """A cycle's ASGI scope, which the lane takes as ASGI applications do: as a dictionary."""
+    return cycle.scope
