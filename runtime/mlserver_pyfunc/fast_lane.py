@@ -38,11 +38,12 @@ from mlserver_pyfunc.bodies import (
 )
 from mlserver_pyfunc.encode import Encoded
 from mlserver_pyfunc.envelope import Envelope, read_envelope
+from mlserver_pyfunc.executor import CLIENT
 from mlserver_pyfunc.headers import HEADER_VALUE, encode_headers
 from mlserver_pyfunc.model import PyFuncRuntime
 from mlserver_pyfunc.responses import Answer, Header, make_answer, make_error
-from mlserver_pyfunc.status import FAULT
-from pyfunc_packaging.errors import InvalidArgument, InvalidRequest
+from mlserver_pyfunc.status import FAULT, to_mlserver_error
+from pyfunc_packaging.errors import InvalidArgument, InvalidRequest, NotAnswered
 
 #: ``off`` sends every request MLServer's ordinary way.
 VARIABLE = "PYFUNC_FAST_LANE"
@@ -117,8 +118,11 @@ class FastLane:
         try:
             headers = read_headers(scope["headers"])
             messages = await receive_messages(receive, self._limit)
+            CLIENT.set(receive)
             envelope = await self._read(target.model, messages, headers)
-            if envelope is not None:
+            if isinstance(envelope, NotAnswered):
+                status = await target.refuse(envelope, send)
+            elif envelope is not None:
                 compress = headers.accepts_gzip if self._gzip else None
                 status = await target.answer(envelope, compress, send)
         finally:
@@ -131,7 +135,7 @@ class FastLane:
 
     async def _read(
         self, model: PyFuncRuntime, messages: Sequence[Message], headers: BodyHeaders
-    ) -> Envelope | None:
+    ) -> Envelope | NotAnswered | None:
         """Read a body; None where it breaks off, or the ordinary way has to explain a mistake."""
         if not is_complete(messages):
             return None
@@ -144,6 +148,8 @@ class FastLane:
             return work() if len(body) <= _SMALL_BODY else await model.in_thread(work)
         except (InvalidRequest, ModelNotReady):
             return None
+        except NotAnswered as error:
+            return error
 
     async def _find_target(self, scope: Scope) -> _Target | None:
         """The model that an inference request is for, if it is ready and of ours."""
@@ -218,15 +224,26 @@ class _Target:
             answer = make_error(FAULT, 500)
         finally:
             self._duration.observe(time.perf_counter() - began)
-        await send(
-            {
-                "type": "http.response.start",
-                "status": answer.status,
-                "headers": answer.headers,
-            }
-        )
-        await send({"type": "http.response.body", "body": answer.content})
-        return answer.status
+        return await _send(answer, send)
+
+    async def refuse(self, error: NotAnswered, send: Send) -> int:
+        """Say why a request is not answered, and count it; the status of the answer."""
+        self._failure.inc()
+        self._duration.observe(0)
+        refusal = to_mlserver_error(error)
+        return await _send(make_error(str(refusal), refusal.status_code), send)
+
+
+async def _send(answer: Answer, send: Send) -> int:
+    await send(
+        {
+            "type": "http.response.start",
+            "status": answer.status,
+            "headers": answer.headers,
+        }
+    )
+    await send({"type": "http.response.body", "body": answer.content})
+    return answer.status
 
 
 #: Stands for the request's id while the headers that repeat it are looked for.
