@@ -9,7 +9,9 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import signal
 from collections.abc import AsyncIterator, Sequence
+from contextlib import nullcontext
 from typing import Any
 
 import grpc
@@ -22,15 +24,18 @@ from mlserver.grpc import dataplane_pb2 as pb
 from mlserver.grpc.logging import logger as grpc_logger
 from mlserver.grpc.utils import STATUS_CODE_MAPPING
 from mlserver.logging import logger
+from mlserver.metrics import server as metrics_server
 from mlserver.middleware import InferenceMiddlewares
 from mlserver.repository import ModelRepository
 from mlserver.rest import RESTServer
+from mlserver.rest import server as rest_server
 from mlserver.rest.responses import Response
 from mlserver.utils import install_uvloop_event_loop
 from starlette.exceptions import HTTPException
 from starlette.middleware.gzip import GZipMiddleware
 from starlette.routing import Route
 
+from mlserver_pyfunc.bounded_headers import BoundedHeaders
 from mlserver_pyfunc.fast_lane import FastLane, is_wanted
 from mlserver_pyfunc.headers import HeadersThatFit
 from mlserver_pyfunc.infer_endpoint import InferEndpoint, find_place, to_response
@@ -65,6 +70,9 @@ class PyFuncServer(MLServer):  # type: ignore[misc]  # MLServer is not typed
 
     def _create_servers(self) -> None:
         super()._create_servers()
+        # signals are for this class; MLServer says so in a way that uvicorn knows no longer
+        for kind in (rest_server._NoSignalServer, metrics_server._NoSignalServer):
+            kind.capture_signals = nullcontext
         self._rest_server = PyFuncRESTServer(
             self._settings, self._data_plane, self._model_repository_handlers
         )
@@ -116,12 +124,18 @@ class PyFuncServer(MLServer):  # type: ignore[misc]  # MLServer is not typed
         await asyncio.gather(*servers)
 
     async def stop(self, sig: int | None = None) -> None:
-        """Stop serving, or stop loading."""
+        """Stop serving, or stop loading; a second SIGINT waits for no client."""
+        if self._stopped:
+            if sig == signal.SIGINT:
+                await self._rest_server.stop(sig)
+            return
         self._stopped = True
         if self._loading is not None and not self._loading.done():
             self._loading.cancel()
             return
-        await super().stop(sig)
+        # at once, not when gRPC is done; uvicorn takes every SIGINT after the first for impatience
+        await self._rest_server.stop(signal.SIGTERM)
+        await super().stop(signal.SIGTERM)
 
 
 def _is_alive(model: Any) -> bool:
@@ -172,6 +186,7 @@ class PyFuncRESTServer(RESTServer):  # type: ignore[misc]  # MLServer is not typ
     def _get_config(self) -> Any:
         config = super()._get_config()
         config.timeout_graceful_shutdown = SHUTDOWN_SECONDS
+        config.http = BoundedHeaders
         if self._has_fast_lane:
             config.app = FastLane(config.app, self._data_plane, self._settings)
         return config

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import http.client
 import json
+import signal
 import socket
 import statistics
 import time
@@ -320,3 +321,24 @@ def test_probes_answer_during_a_slow_predict(twins: Any, wish: float) -> None:
         with occupied(server, wish):
             taken = probe(server, 60)
         assert statistics.median(taken) < 0.05
+
+
+# --- ending ---------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("sent", [signal.SIGTERM, signal.SIGINT])
+def test_what_runs_and_what_waits_is_answered_before_the_end(
+    start_server: Callable[..., Any], troubled: Path, sent: signal.Signals
+) -> None:
+    server = start_server(troubled)
+    with grpc.insecure_channel(f"127.0.0.1:{server.ports['grpc']}") as channel:
+        call = GRPCInferenceServiceStub(channel).ModelInfer.future(message(1.0))
+        wait_until(lambda: "predicting 1.0" in server.log)
+        with ThreadPoolExecutor(4) as pool:
+            waiting = [pool.submit(server.infer, "troubled", body(100.0)) for _ in range(4)]
+            wait_until(lambda: count_in_progress(server) == 4)
+            server.process.send_signal(sent)
+            assert [work.result().status for work in waiting] == [200] * 4
+        assert call.code() == grpc.StatusCode.OK
+    assert server.process.wait(timeout=PATIENCE) == 0
+    assert "Traceback" not in server.log
