@@ -170,7 +170,7 @@ class Executor:
         watcher = None
         if receive is not None:
             watcher = asyncio.ensure_future(_wait_until_gone(receive))
-            watcher.add_done_callback(lambda _: self._drop(job))
+            watcher.add_done_callback(lambda done: self._drop_if_gone(job, done))
         try:
             return await future
         except asyncio.CancelledError:  # gRPC cancels a call when its client is gone
@@ -215,6 +215,10 @@ class Executor:
                 QUEUE_VARIABLE,
             )
         self._is_full = True
+
+    def _drop_if_gone(self, job: _Job[Any], watcher: asyncio.Future[None]) -> None:
+        if not watcher.cancelled() and watcher.exception() is None:
+            self._drop(job)
 
     def _drop(self, job: _Job[Any]) -> None:
         """Take a call out of the queue, if it still waits there."""
