@@ -9,7 +9,7 @@ DATA ?=
 PYTEST := $(BIN)/python -Im pytest
 
 .DEFAULT_GOAL := help
-.PHONY: help install demo check bench format test image image-test sbom audit lock clean
+.PHONY: help install demo check bench format test fuzz image image-test sbom audit lock clean
 
 help:  ## show this list
 	@grep -E '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 14
@@ -36,7 +36,12 @@ check: install  ## format, lint, types, unit tests and doctests: under a minute
 
 test: check  ## check, then everything that compiles, serves, installs or runs end to end
 	$(PYTEST) --numprocesses 2 --dist worksteal tests/compile
-	$(PYTEST) --numprocesses 2 --dist loadfile tests/serving tests/e2e tests/install
+	$(PYTEST) --numprocesses 2 --dist loadfile tests/serving tests/e2e tests/install tests/fuzz
+
+FUZZ_SECONDS ?= 300
+
+fuzz: install  ## look for bodies that break the decoders; FUZZ_SECONDS=300
+	$(BIN)/python -I tests/fuzz/fuzz_bodies.py -max_total_time=$(FUZZ_SECONDS)
 
 # mlserver-mlflow has an environment of its own, as it has in the images of its users
 .venv-stock/.installed: constraints/stock.txt | install

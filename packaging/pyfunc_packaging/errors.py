@@ -175,5 +175,21 @@ class RequestTooLarge(InvalidRequest):
     """A request has more bytes than the server takes."""
 
 
+class NotAnswered(PyFuncError):
+    """The server gave a request up, which may be a good one. Subclasses say why."""
+
+
+class ServerBusy(NotAnswered):
+    """More requests wait than the server lets wait, or its predicts hang."""
+
+
+class PredictTimeout(NotAnswered, TimeoutError):
+    """The model took longer over a request than it may."""
+
+
+class ClientGone(NotAnswered):
+    """The client closed its connection before its request was looked at."""
+
+
 class ModelFailure(PyFuncError, RuntimeError):
     """The model raised, or returned something that its signature does not allow."""

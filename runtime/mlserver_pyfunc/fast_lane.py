@@ -34,9 +34,11 @@ from mlserver_pyfunc.bodies import (
 )
 from mlserver_pyfunc.encode import Encoded
 from mlserver_pyfunc.envelope import Envelope, read_envelope
+from mlserver_pyfunc.executor import CLIENT
 from mlserver_pyfunc.responses import Answer, make_answer, make_error
+from mlserver_pyfunc.status import to_mlserver_error
 from mlserver_pyfunc.target import Target, Targets, make_id
-from pyfunc_packaging.errors import InvalidArgument, InvalidRequest
+from pyfunc_packaging.errors import InvalidArgument, InvalidRequest, NotAnswered
 
 #: ``off`` sends every request MLServer's ordinary way.
 VARIABLE = "PYFUNC_FAST_LANE"
@@ -110,10 +112,15 @@ class FastLane:
         try:
             headers = read_headers(scope["headers"])
             messages = await receive_messages(receive, self._limit)
+            CLIENT.set(receive)
             envelope = await self._read(target, messages, headers)
             if envelope is not None:
                 compress = headers.accepts_gzip if self._gzip else None
-                answer = await _answer(target, envelope, compress)
+                answer = (
+                    make_error(*target.fail(to_mlserver_error(envelope), began))
+                    if isinstance(envelope, NotAnswered)
+                    else await _answer(target, envelope, compress)
+                )
                 await _send(answer, send)
         finally:
             if self._http is not None:
@@ -173,7 +180,7 @@ class FastLane:
 
     async def _read(
         self, target: Target, messages: Sequence[Message], headers: BodyHeaders
-    ) -> Envelope | None:
+    ) -> Envelope | NotAnswered | None:
         """Read a body; None where it breaks off, or the ordinary way has to explain a mistake."""
         if not is_complete(messages):
             return None
@@ -186,6 +193,8 @@ class FastLane:
             return work() if len(body) <= _SMALL_BODY else await target.model.in_thread(work)
         except (InvalidRequest, ModelNotReady):
             return None
+        except NotAnswered as error:
+            return error
 
 
 #: Paths that are remembered; a server has few models.

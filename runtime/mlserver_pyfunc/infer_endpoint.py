@@ -29,6 +29,7 @@ from mlserver_pyfunc.bodies import (
     receive_messages,
 )
 from mlserver_pyfunc.encode import Encoded
+from mlserver_pyfunc.executor import CLIENT
 from mlserver_pyfunc.headers import encode_headers
 from mlserver_pyfunc.params import read_extras
 from mlserver_pyfunc.responses import Answer, Header, make_answer, make_error
@@ -64,7 +65,7 @@ class InferEndpoint:
         try:
             check_size(len(body), self._limit)
             if not is_complete(messages):  # nobody is there to read it
-                return _to_response(make_error("the body broke off", 400))
+                return to_response(make_error("the body broke off", 400))
             payload = _validate(parse_body(body, headers, self._limit))
             wishes = _read_wishes(payload)
         except InvalidRequest as error:
@@ -72,8 +73,9 @@ class InferEndpoint:
             answer = make_error(str(refusal), refusal.status_code)
             if not is_complete(messages):  # the rest of the body must not pass for a request
                 answer.headers.append((b"connection", b"close"))
-            return _to_response(answer)
+            return to_response(answer)
         insert_headers(payload, dict(request.headers))
+        CLIENT.set(request.receive)
         path = request.path_params
         response = await self._data_plane.infer(
             payload, path["model_name"], path.get("model_version")
@@ -88,7 +90,7 @@ class InferEndpoint:
             wishes,
             compress=headers.accepts_gzip if self._gzip else None,
         )
-        return _to_response(answer, *extra)
+        return to_response(answer, *extra)
 
 
 def _validate(content: Any) -> InferenceRequest:
@@ -152,7 +154,8 @@ def _value(datatype: Any) -> Any:
     return getattr(datatype, "value", datatype)
 
 
-def _to_response(answer: Answer, *more: Header) -> Response:
+def to_response(answer: Answer, *more: Header) -> Response:
+    """An answer as Starlette wants it."""
     response = Response(answer.content, answer.status)
     response.raw_headers = [*answer.headers, *more]
     return response

@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import time
 from collections.abc import AsyncIterator, Callable, Mapping, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from types import MappingProxyType
 from typing import Any, TypeVar
@@ -30,6 +29,7 @@ from mlserver.utils import get_model_uri
 from mlserver_pyfunc.decode import Decoder, InputTensor
 from mlserver_pyfunc.encode import Encoded, Encoder
 from mlserver_pyfunc.engines import BundleEngine, Engine, load_engine
+from mlserver_pyfunc.executor import ExecutorClosed, make_executor
 from mlserver_pyfunc.params import read_extras, read_params
 from mlserver_pyfunc.plain import Decoded, PlainReader
 from mlserver_pyfunc.status import to_mlserver_error
@@ -38,8 +38,8 @@ from pyfunc_packaging.golden import differences
 from pyfunc_packaging.schema import Column, Tensor
 
 #: Seconds for which one request may hold up the event loop, and the probes with it, and for which
-#: all requests in one turn of the loop may. Whatever would take longer goes to a thread, which
-#: costs a request some hundred microseconds.
+#: all requests in one turn of the loop may. A longer request goes to a thread, which costs it some
+#: hundred microseconds; a short one waits for the next turn.
 _PROMPT, _TURN = 5e-3, 10e-3
 
 _NONE: Mapping[str, Any] = MappingProxyType({})
@@ -69,7 +69,7 @@ class PyFuncRuntime(MLModel):  # type: ignore[misc]  # MLServer is not typed
         super().__init__(settings)
         # One thread: the model's own threads and the replicas are what scales. Its queue is what
         # keeps a slow predict from holding up the event loop, and with it the probes.
-        self._executor = ThreadPoolExecutor(max_workers=1, thread_name_prefix="pyfunc-predict")
+        self._executor = make_executor()
         self._prompt_rows = 0
         self._spent = 0.0  # seconds, in this turn of the event loop
 
@@ -81,7 +81,7 @@ class PyFuncRuntime(MLModel):  # type: ignore[misc]  # MLServer is not typed
         PyFuncError
             If the model cannot be served; the message is one line that says why.
         """
-        self._engine: Engine = await self.in_thread(load_engine, await self._find_model())
+        self._engine: Engine = await self._load_in_thread(load_engine, await self._find_model())
         schema = self._engine.schema
         self._params = schema.params
         self.plain = PlainReader(schema)
@@ -91,10 +91,15 @@ class PyFuncRuntime(MLModel):  # type: ignore[misc]  # MLServer is not typed
         self.inputs = [_metadata(field) for field in schema.inputs]
         self.outputs = [_metadata(field) for field in schema.outputs]
         if isinstance(self._engine, BundleEngine):
-            request = await self.in_thread(self._check_golden, self._engine)
+            request = await self._load_in_thread(self._check_golden, self._engine)
             if self._engine.concurrent:
-                self._prompt_rows = await self.in_thread(self._count_prompt_rows, request)
+                self._prompt_rows = await self._load_in_thread(self._count_prompt_rows, request)
         return True
+
+    @property
+    def alive(self) -> bool:
+        """Whether the model can answer; not when its predicts hang."""
+        return self._executor.alive
 
     async def _find_model(self) -> Path:
         parameters = self._settings.parameters
@@ -144,7 +149,9 @@ class PyFuncRuntime(MLModel):  # type: ignore[misc]  # MLServer is not typed
         mlserver.errors.MLServerError
             With the status and the message for the client; our own fault is in the log then.
         """
-        if self.is_prompt(inputs):
+        if self._is_small(inputs):
+            while not self.is_prompt(inputs):
+                await asyncio.sleep(0)  # until the next turn, which begins with the probes
             return render(self.infer_now(inputs, requested, parameters))
         try:
             return await self.in_thread(lambda: render(self._infer(inputs, requested, parameters)))
@@ -183,31 +190,36 @@ class PyFuncRuntime(MLModel):  # type: ignore[misc]  # MLServer is not typed
 
     async def unload(self) -> bool:
         """Take no new work; what is waiting is still answered, then the thread ends."""
-        self._executor.shutdown(wait=False)
+        self._executor.close()
         return True
 
-    async def in_thread(self, function: Callable[..., Result], *arguments: Any) -> Result:
+    async def in_thread(self, function: Callable[[], Result]) -> Result:
         """Call a function in the model's thread, after all that waits there.
 
         Raises
         ------
+        NotAnswered
+            If it cannot be called, or does not end; see :meth:`executor.Executor.run`.
         mlserver.errors.ModelNotReady
             If the model is being unloaded.
         """
-        loop = asyncio.get_running_loop()
         try:
-            future = loop.run_in_executor(self._executor, function, *arguments)
-        except RuntimeError as error:  # the executor was shut down: the model is being unloaded
+            return await self._executor.run(function)
+        except ExecutorClosed as error:
             raise ModelNotReady(self.name, self.version) from error
-        return await future
+
+    async def _load_in_thread(self, function: Callable[..., Result], *arguments: Any) -> Result:
+        """The same for what loading takes, however long that is."""
+        return await self._executor.run(lambda: function(*arguments), watched=False)
 
     def _begin_turn(self) -> None:
         self._spent = 0.0
 
     def is_prompt(self, inputs: Sequence[InputTensor] | Decoded) -> bool:
         """Whether a request is so small that it needs no thread, and may be answered now."""
-        if self._spent > _TURN:
-            return False
+        return self._spent <= _TURN and self._is_small(inputs)
+
+    def _is_small(self, inputs: Sequence[InputTensor] | Decoded) -> bool:
         if isinstance(inputs, Decoded):
             return inputs.rows <= self._prompt_rows
         shape = inputs[0].shape if inputs else None

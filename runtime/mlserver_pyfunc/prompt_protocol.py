@@ -9,11 +9,9 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from uvicorn.protocols.http.httptools_impl import (
-    STATUS_LINE,
-    HttpToolsProtocol,
-    RequestResponseCycle,
-)
+from uvicorn.protocols.http.httptools_impl import STATUS_LINE, RequestResponseCycle
+
+from mlserver_pyfunc.bounded_headers import BoundedHeaders
 
 if TYPE_CHECKING:
     from uvicorn.config import Config
@@ -26,7 +24,7 @@ if TYPE_CHECKING:
 _SMALL_BODY = 32 * 1024
 
 
-def make_protocol(lane: FastLane) -> type[HttpToolsProtocol]:
+def make_protocol(lane: FastLane) -> type[BoundedHeaders]:
     """The protocol class for uvicorn's configuration.
 
     Parameters
@@ -41,7 +39,7 @@ def make_protocol(lane: FastLane) -> type[HttpToolsProtocol]:
     return BoundProtocol
 
 
-class PromptProtocol(HttpToolsProtocol):
+class PromptProtocol(BoundedHeaders):
     """One connection.
 
     Parameters

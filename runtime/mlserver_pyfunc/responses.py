@@ -51,9 +51,14 @@ class Answer:
         ]
 
 
+#: A server that is busy now may have a free place in a second.
+_RETRY = (b"retry-after", b"1")
+
+
 def make_error(message: str, status: int) -> Answer:
     """An answer that says what is wrong."""
-    return Answer(encode_to_json_bytes({"error": message}), status=status)
+    more = (_RETRY,) if status == 503 else ()
+    return Answer(encode_to_json_bytes({"error": message}), *more, status=status)
 
 
 def make_answer(

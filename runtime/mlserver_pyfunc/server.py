@@ -9,7 +9,9 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import signal
 from collections.abc import AsyncIterator, Sequence
+from contextlib import nullcontext
 from typing import Any
 
 import grpc
@@ -20,22 +22,28 @@ from mlserver.errors import InvalidModelURI, MLServerError, ModelNotFound
 from mlserver.grpc import GRPCServer
 from mlserver.grpc import dataplane_pb2 as pb
 from mlserver.grpc.logging import logger as grpc_logger
+from mlserver.grpc.utils import STATUS_CODE_MAPPING
 from mlserver.logging import logger
+from mlserver.metrics import server as metrics_server
 from mlserver.middleware import InferenceMiddlewares
 from mlserver.repository import ModelRepository
 from mlserver.rest import RESTServer
+from mlserver.rest import server as rest_server
 from mlserver.rest.responses import Response
 from mlserver.utils import install_uvloop_event_loop
 from starlette.exceptions import HTTPException
 from starlette.middleware.gzip import GZipMiddleware
 from starlette.routing import Route
 
+from mlserver_pyfunc.bounded_headers import BoundedHeaders
 from mlserver_pyfunc.fast_lane import FastLane, is_wanted
 from mlserver_pyfunc.headers import HeadersThatFit
-from mlserver_pyfunc.infer_endpoint import InferEndpoint, find_place
+from mlserver_pyfunc.infer_endpoint import InferEndpoint, find_place, to_response
+from mlserver_pyfunc.model import PyFuncRuntime
 from mlserver_pyfunc.prompt_protocol import make_protocol
 from mlserver_pyfunc.raw import check_request
-from mlserver_pyfunc.status import FAULT, to_mlserver_error
+from mlserver_pyfunc.responses import make_error
+from mlserver_pyfunc.status import FAULT, GRPC_STATUSES, to_mlserver_error
 from pyfunc_packaging.errors import InvalidRequest, PyFuncError
 
 #: Exit statuses of the server process; documented in ``pyfunc serve --help``.
@@ -63,21 +71,33 @@ class PyFuncServer(MLServer):  # type: ignore[misc]  # MLServer is not typed
 
     def _create_servers(self) -> None:
         super()._create_servers()
+        # signals are for this class; MLServer says so in a way that uvicorn knows no longer
+        for kind in (rest_server._NoSignalServer, metrics_server._NoSignalServer):
+            kind.capture_signals = nullcontext
         self._rest_server = PyFuncRESTServer(
             self._settings, self._data_plane, self._model_repository_handlers
         )
         self._grpc_server = PyFuncGRPCServer(
             self._settings, self._data_plane, self._model_repository_handlers
         )
-        # MLServer calls a server without models ready
+        # MLServer calls a server without models ready, and one whose predicts hang live
+        self._data_plane.live = self._live
         self._data_plane.ready = self._ready
+        self._data_plane.model_ready = self._model_ready
         self._data_plane._inference_middleware = InferenceMiddlewares(
             self._data_plane._inference_middleware, HeadersThatFit()
         )
 
+    async def _live(self) -> bool:
+        return all(_is_alive(model) for model in await self._model_registry.get_models())
+
     async def _ready(self) -> bool:
         models = list(await self._model_registry.get_models())
-        return bool(models) and all(model.ready for model in models)
+        return bool(models) and all(model.ready and _is_alive(model) for model in models)
+
+    async def _model_ready(self, name: str, version: str | None = None) -> bool:
+        model = await self._model_registry.get_model(name, version)
+        return bool(model.ready) and _is_alive(model)
 
     async def start(self, models_settings: list[ModelSettings] | None = None) -> None:
         """Load the models, then serve until stopped.
@@ -105,12 +125,22 @@ class PyFuncServer(MLServer):  # type: ignore[misc]  # MLServer is not typed
         await asyncio.gather(*servers)
 
     async def stop(self, sig: int | None = None) -> None:
-        """Stop serving, or stop loading."""
+        """Stop serving, or stop loading; a second SIGINT waits for no client."""
+        if self._stopped:
+            if sig == signal.SIGINT:
+                await self._rest_server.stop(sig)
+            return
         self._stopped = True
         if self._loading is not None and not self._loading.done():
             self._loading.cancel()
             return
-        await super().stop(sig)
+        # at once, not when gRPC is done; uvicorn takes every SIGINT after the first for impatience
+        await self._rest_server.stop(signal.SIGTERM)
+        await super().stop(signal.SIGTERM)
+
+
+def _is_alive(model: Any) -> bool:
+    return not isinstance(model, PyFuncRuntime) or model.alive
 
 
 class _StartedModels(ModelRepository):  # type: ignore[misc]  # MLServer is not typed
@@ -137,6 +167,7 @@ class PyFuncRESTServer(RESTServer):  # type: ignore[misc]  # MLServer is not typ
         self._has_fast_lane = is_wanted(self._settings)
         self._app.add_exception_handler(RequestValidationError, _explain_body)
         self._app.add_exception_handler(HTTPException, _explain_http)
+        self._app.add_exception_handler(MLServerError, _explain_refusal)
         self._app.add_exception_handler(Exception, _admit_fault)
         endpoint = InferEndpoint(self._data_plane, self._settings)
         self._app.router.routes[:] = [
@@ -156,11 +187,11 @@ class PyFuncRESTServer(RESTServer):  # type: ignore[misc]  # MLServer is not typ
     def _get_config(self) -> Any:
         config = super()._get_config()
         config.timeout_graceful_shutdown = SHUTDOWN_SECONDS
+        config.http = BoundedHeaders
         if self._has_fast_lane:
             lane = FastLane(config.app, self._data_plane, self._settings)
             config.app = lane
-            if config.http == "auto":
-                config.http = make_protocol(lane)
+            config.http = make_protocol(lane)
         return config
 
 
@@ -174,6 +205,10 @@ def _replace(route: Any, endpoint: InferEndpoint) -> Any:
 async def _admit_fault(request: Request, error: Exception) -> Response:
     """Our own fault; the traceback goes to the log, as Starlette raises the error again."""
     return Response({"error": FAULT}, status_code=500)
+
+
+async def _explain_refusal(request: Request, error: MLServerError) -> Any:
+    return to_response(make_error(str(error), error.status_code))
 
 
 async def _explain_http(request: Request, error: HTTPException) -> Response:
@@ -193,6 +228,7 @@ class PyFuncGRPCServer(GRPCServer):  # type: ignore[misc]  # MLServer is not typ
     """MLServer's gRPC server, with requests checked before they are unpacked."""
 
     def _create_server(self) -> Any:
+        STATUS_CODE_MAPPING.update(GRPC_STATUSES)  # MLServer would call them all UNKNOWN
         server = super()._create_server()
         # Registered methods win over the generic handlers that MLServer added
         server.add_registered_method_handlers(
@@ -250,9 +286,9 @@ async def _check(requests: AsyncIterator[Any]) -> AsyncIterator[Any]:
 
 
 def _without_client_tracebacks(record: logging.LogRecord) -> bool:
-    """Log filter: a client's mistake is one line, our own fault keeps its traceback."""
+    """Log filter: what is no fault of ours is one line, our own keeps its traceback."""
     error = record.exc_info[1] if record.exc_info else None
-    if isinstance(error, MLServerError) and error.status_code < 500:
+    if isinstance(error, MLServerError) and error.status_code != 500:
         record.exc_info = None
         record.levelno, record.levelname = logging.INFO, "INFO"
     return True

@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+import grpc
 from mlserver.errors import MLServerError
 
 from pyfunc_packaging.errors import (
+    ClientGone,
     InvalidRequest,
     ModelFailure,
+    NotAnswered,
+    PredictTimeout,
     PyFuncError,
     RequestTooLarge,
     UnsuitableData,
@@ -15,11 +19,22 @@ from pyfunc_packaging.errors import (
 #: What a client is told of our own fault.
 FAULT = "an internal error; the server's log has it"
 
-#: First match wins. MLServer's gRPC side turns 400 into INVALID_ARGUMENT and 500 into INTERNAL.
+#: What MLServer's own table of gRPC statuses lacks; it knows 400, 404, 422 and 500.
+GRPC_STATUSES = {
+    413: grpc.StatusCode.RESOURCE_EXHAUSTED,
+    499: grpc.StatusCode.CANCELLED,
+    503: grpc.StatusCode.UNAVAILABLE,
+    504: grpc.StatusCode.DEADLINE_EXCEEDED,
+}
+
+#: First match wins. Nobody sees the 499 but metrics and logs.
 _STATUSES: tuple[tuple[type[PyFuncError], int], ...] = (
     (RequestTooLarge, 413),
     (InvalidRequest, 400),
     (UnsuitableData, 400),
+    (ClientGone, 499),
+    (PredictTimeout, 504),
+    (NotAnswered, 503),
     (ModelFailure, 500),
     (PyFuncError, 500),
 )

@@ -29,7 +29,7 @@ DATATYPES = {column.name: column.datatype for column in SCHEMA.columns}
 class Never(PlainReader):
     """Finds nothing plain, so that the decoder has to read it."""
 
-    def read(self, heads: Any, data: Any) -> None:
+    def read(self, *parts: Any) -> None:
         return None
 
 

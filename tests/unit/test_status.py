@@ -9,7 +9,13 @@ from pyfunc_packaging import errors
 CLASSES = [kind for _, kind in inspect.getmembers(errors, inspect.isclass)]
 CLIENTS = {errors.InvalidRequest, errors.UnsuitableData, errors.ValuesRefused}
 
-OTHERS = {errors.RequestTooLarge: 413}
+OTHERS = {
+    errors.RequestTooLarge: 413,
+    errors.NotAnswered: 503,
+    errors.ServerBusy: 503,
+    errors.PredictTimeout: 504,
+    errors.ClientGone: 499,
+}
 
 
 def test_every_error_is_ours():
