@@ -136,6 +136,7 @@ class Scorer:
         self.schema = bundle.schema
         self.engine = choose_engine(bundle)
         self._bundle = bundle
+        self._dtypes = [(output.name, np.dtype(_dtype(output))) for output in bundle.schema.outputs]
         self._session: OnnxSession | None = None
         if self.engine == "onnx":
             self._session = load_session(bundle)
@@ -209,8 +210,8 @@ class Scorer:
         if self._session is not None:
             found = self._session.run(columns)
             result = {
-                output.name: found[output.name].astype(_dtype(output), copy=False)
-                for output in outputs
+                name: values if (values := found[name]).dtype == dtype else values.astype(dtype)
+                for name, dtype in self._dtypes
             }
         else:
             from pyfunc_packaging.frame import to_frame

@@ -69,6 +69,8 @@ class OnnxSession:
             (column.name, column, _as_it_is(column)) for column in columns if column.name in used
         ]
         self._outputs = [node.name for node in self._session.get_outputs()]
+        self._results = [name for name in self._outputs if name != REFUSED]
+        self._refused = self._outputs.index(REFUSED) if REFUSED in self._outputs else None
 
     def run(self, values: Mapping[str, Array]) -> dict[str, Array]:
         """Predict decoded columns.
@@ -104,14 +106,13 @@ class OnnxSession:
                 "a text holds half of a surrogate pair, which is no Unicode text; mend what wrote"
                 " it, or send null for a missing value"
             ) from error
-        results = dict(zip(self._outputs, found, strict=True))
         # count_nonzero takes a tenth of the time of any()
-        if REFUSED in results and np.count_nonzero(results.pop(REFUSED)):
+        if self._refused is not None and np.count_nonzero(found.pop(self._refused)):
             raise ValuesRefused(
                 "the model refuses these values: one is infinite, too large, missing or unknown to"
                 " it, or becomes so on the way through the pipeline"
             )
-        return results
+        return dict(zip(self._results, found, strict=True))
 
 
 def input_dtype(column: Column) -> Any:
@@ -137,22 +138,23 @@ def to_input(column: Column, values: Array) -> Array:
     """One decoded column as the graph takes it, of shape (n, 1)."""
     dtype = input_dtype(column)
     if dtype is np.str_:
-        return _texts(column, values.tolist())
+        return _texts(column, values)
     check_range(column, values)
     if isinstance(values, np.ma.MaskedArray):
         values = _unmasked(column, values)
     return values.astype(dtype, copy=False).reshape(-1, 1)
 
 
-def _texts(column: Column, cells: list[Any]) -> Array:
+def _texts(column: Column, values: Array) -> Array:
+    cells = values.tolist()
     if MISSING_TEXT in cells:
         raise UnsuitableData(
             f"column {column.name!r}: holds the text U+FDD0, which Unicode reserves and which"
             f" stands for a missing value here; send null for one"
         )
     if None in cells:
-        cells = [MISSING_TEXT if cell is None else cell for cell in cells]
-    return np.array(cells, dtype=object).reshape(-1, 1)
+        values = np.array([MISSING_TEXT if cell is None else cell for cell in cells], dtype=object)
+    return values.reshape(-1, 1)
 
 
 def _unmasked(column: Column, values: np.ma.MaskedArray[Any, Any]) -> Array:

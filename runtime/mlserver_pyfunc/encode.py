@@ -61,6 +61,8 @@ class Encoder:
 
     def __init__(self, outputs: Sequence[Output]) -> None:
         self._outputs = {output.name: output for output in outputs}
+        self._names = list(self._outputs)
+        self._dtypes = {output.name: _dtype(output) for output in outputs}
 
     def select(self, requested: Sequence[str] | None) -> list[str]:
         """Names of the outputs to send: those asked for, in that order, or all.
@@ -71,7 +73,7 @@ class Encoder:
             If one is unknown, or asked for twice.
         """
         if not requested:
-            return list(self._outputs)
+            return self._names
         for name in requested:
             if name not in self._outputs:
                 known = ", ".join(map(repr, self._outputs))
@@ -98,12 +100,19 @@ class Encoder:
             If an array does not fit the signature.
         """
         return [
-            _encode(self._outputs[name], predictions[name], rows)
-            for name in (self._outputs if names is None else names)
+            _encode(self._outputs[name], self._dtypes[name], predictions[name], rows)
+            for name in (self._names if names is None else names)
         ]
 
 
-def _encode(output: Output, values: Array, rows: int) -> Encoded:
+def _dtype(output: Output) -> np.dtype[Any]:
+    """What an output's values are."""
+    if isinstance(output, Column):
+        return np.dtype(NUMPY_TYPES[output.type])
+    return np.dtype("object" if output.datatype == "BYTES" else output.dtype)
+
+
+def _encode(output: Output, dtype: np.dtype[Any], values: Array, rows: int) -> Encoded:
     if values.ndim == 0 or len(values) != rows:
         raise ModelFailure(
             f"the model returned shape {list(values.shape)} for output {output.name!r} of a request"
@@ -125,22 +134,15 @@ def _encode(output: Output, values: Array, rows: int) -> Encoded:
             f" signature says {list(output.shape)}"
         )
     kind = output.type if isinstance(output, Column) else ""
-    cells = _cast(output, values.ravel())
+    cells = _cast(output, dtype, values.ravel())
     data = to_json(kind, cells) if kind == "datetime" else cells.tolist()
     if output.datatype == "BYTES":
         data = [cell.encode() if isinstance(cell, str) else cell for cell in data]
     return Encoded(output.name, output.datatype, list(values.shape), data)
 
 
-def _cast(output: Output, values: Array) -> Array:
+def _cast(output: Output, wanted: np.dtype[Any], values: Array) -> Array:
     """Values in the output's dtype; a conversion that loses something is the model's failure."""
-    wanted = np.dtype(
-        NUMPY_TYPES[output.type]
-        if isinstance(output, Column)
-        else "object"
-        if output.datatype == "BYTES"
-        else output.dtype
-    )
     if values.dtype == wanted:
         if wanted.kind == "O":
             _check_text(output, values)

@@ -24,6 +24,8 @@ Array = npt.NDArray[Any]
 #: Types of columns that can be plain, and the Python type of their cells.
 _CELLS: dict[str, type] = {"double": float, "long": int, "string": str}
 
+_FLOAT = np.dtype("float64")
+
 #: Orders of the columns that are remembered; a client keeps to one.
 _MAX_LAYOUTS = 16
 
@@ -125,7 +127,7 @@ class _Layout:
         self._cells = [_CELLS[column.type] for column in columns]
         self._groups = [
             (dtype, [columns[position].name for position in positions], _pick(positions))
-            for dtype in ("float64", "int64", "object")
+            for dtype in (_FLOAT, np.dtype("int64"), np.dtype("object"))
             if (positions := [i for i, c in enumerate(columns) if NUMPY_TYPES[c.type] == dtype])
         ]
 
@@ -138,7 +140,7 @@ class _Layout:
         for dtype, names, pick in self._groups:
             cells = pick(row)
             # an infinite number makes the sum so; a sum that is too large by itself does no harm
-            if dtype == "float64" and not math.isfinite(sum(cells)):
+            if dtype is _FLOAT and not math.isfinite(sum(cells)):
                 return self.read_rows(data, 1)
             try:
                 values.update(zip(names, np.array(cells, dtype).reshape(-1, 1), strict=True))

@@ -18,6 +18,7 @@ if TYPE_CHECKING:
 
     from mlserver_pyfunc.fast_lane import FastLane
     from mlserver_pyfunc.responses import Answer
+    from mlserver_pyfunc.target import Target
 
 #: Larger bodies than this are uvicorn's, which stops reading when a body comes faster than it is
 #: taken.
@@ -53,7 +54,8 @@ class PromptProtocol(BoundedHeaders):
 
     def __init__(self, config: Config, *more: Any, **named: Any) -> None:
         super().__init__(config, *more, **named)
-        self._waiting: tuple[RequestResponseCycle, Any] | None = None
+        #: The request whose body is on its way.
+        self._waiting: tuple[RequestResponseCycle, Target] | None = None
 
     def _start_asgi_task(self, cycle: RequestResponseCycle, app: Any) -> None:
         """Start a request's task, unless its body may be all that is to wait for."""
@@ -62,11 +64,12 @@ class PromptProtocol(BoundedHeaders):
             and app is self.app
             and not self.access_log
             and not cycle.waiting_for_100_continue
-            and self.fast_lane.find_target(_scope(cycle)) is not None
         ):
-            self._waiting = cycle, app
-        else:
-            super()._start_asgi_task(cycle, app)
+            target = self.fast_lane.find_target(_scope(cycle))
+            if target is not None:
+                self._waiting = cycle, target
+                return
+        super()._start_asgi_task(cycle, app)
 
     def on_body(self, body: bytes) -> None:
         """Take a part of a body; see uvicorn."""
@@ -79,12 +82,11 @@ class PromptProtocol(BoundedHeaders):
         super().on_message_complete()
         if self._waiting is None:
             return
-        cycle = self._waiting[0]
-        scope, answer = _scope(cycle), None
-        # looked for again: while a body is on its way, its model may be unloaded
-        target = self.fast_lane.find_target(scope)
-        if cycle is self.cycle and target is not None and not self.flow.write_paused:
-            answer = self.fast_lane.answer_now(target, scope, bytes(cycle.body))
+        cycle, target = self._waiting
+        answer = None
+        # while a body was on its way, its model may have been unloaded
+        if cycle is self.cycle and target.model.ready and not self.flow.write_paused:
+            answer = self.fast_lane.answer_now(target, _scope(cycle), bytes(cycle.body))
         if answer is None:
             self._start_waiting()
         else:
@@ -93,8 +95,8 @@ class PromptProtocol(BoundedHeaders):
 
     def _start_waiting(self) -> None:
         assert self._waiting is not None
-        waiting, self._waiting = self._waiting, None
-        super()._start_asgi_task(*waiting)
+        cycle, self._waiting = self._waiting[0], None
+        super()._start_asgi_task(cycle, self.app)
 
     def _write(self, cycle: RequestResponseCycle, answer: Answer) -> None:
         """Send an answer, as uvicorn's own cycle would."""
