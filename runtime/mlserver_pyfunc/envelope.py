@@ -46,7 +46,7 @@ class Envelope:
     ----------
     id : str or None
     inputs : list of EnvelopeInput, or Decoded
-        Decoded where the request was plain.
+        Decoded where the request was plain, and so asks for all outputs.
     outputs : list of str
         Names of the outputs asked for; empty for all.
     parameters : mapping

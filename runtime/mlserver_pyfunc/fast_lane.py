@@ -35,9 +35,11 @@ from mlserver_pyfunc.bodies import (
 from mlserver_pyfunc.encode import Encoded
 from mlserver_pyfunc.envelope import Envelope, read_envelope
 from mlserver_pyfunc.executor import CLIENT
+from mlserver_pyfunc.plain import Decoded
 from mlserver_pyfunc.responses import Answer, make_answer, make_error
 from mlserver_pyfunc.status import to_mlserver_error
 from mlserver_pyfunc.target import Target, Targets, make_id
+from mlserver_pyfunc.turn import Turn, Waiting
 from pyfunc_packaging.errors import InvalidArgument, InvalidRequest, NotAnswered
 
 #: ``off`` sends every request MLServer's ordinary way.
@@ -97,6 +99,7 @@ class FastLane:
         self._limit = read_limit()
         self._http = _HTTPMetrics(app, settings) if settings.metrics_endpoint else None
         self._targets = Targets(data_plane)
+        self._turn = Turn()
         self._paths: dict[str, tuple[str, str | None]] = {}
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
@@ -151,8 +154,16 @@ class FastLane:
             self._paths[scope["path"]] = found
         return target
 
-    def answer_now(self, target: Target, scope: Scope, body: bytes) -> Answer | None:
-        """Answer a request at once, without waiting for anything; None where that cannot be.
+    def answer_soon(
+        self,
+        target: Target,
+        scope: Scope,
+        body: bytes,
+        deliver: Callable[[Answer], None],
+        *,
+        alone: bool,
+    ) -> bool:
+        """Answer a request within this turn of the event loop, if that can be.
 
         Parameters
         ----------
@@ -161,22 +172,39 @@ class FastLane:
         scope : dict
         body : bytes
             All of it.
+        deliver : callable
+            Gets the answer, now or when all that has arrived has been read.
+        alone : bool
+            Whether nobody else can have sent anything.
+
+        Returns
+        -------
+        bool
+            Whether it will be answered; otherwise the application has to be called.
         """
         began = time.perf_counter()
-        headers = read_headers(scope["headers"])
         if len(body) > _SMALL_BODY:
-            return None
+            return False
+        headers = read_headers(scope["headers"])
         try:
             envelope = read_envelope(parse_body(body, headers, self._limit), target.model.plain)
         except InvalidRequest:
-            return None
+            return False
         if envelope is None or not target.model.is_prompt(envelope.inputs):
-            return None
+            return False
         compress = headers.accepts_gzip if self._gzip else None
-        answer = _answer_now(target, envelope, compress)
-        if self._http is not None:
-            self._http.observe(target.version, answer.status, time.perf_counter() - began)
-        return answer
+
+        def finish(outputs: Sequence[Encoded] | None) -> None:
+            answer = _answer_now(target, envelope, compress, outputs, began)
+            if self._http is not None:
+                self._http.observe(target.version, answer.status, time.perf_counter() - began)
+            deliver(answer)
+
+        if not alone and isinstance(envelope.inputs, Decoded):
+            self._turn.add(Waiting(target.model, envelope.inputs, finish))
+        else:
+            finish(None)
+        return True
 
     async def _read(
         self, target: Target, messages: Sequence[Message], headers: BodyHeaders
@@ -220,12 +248,18 @@ async def _answer(target: Target, envelope: Envelope, compress: bool | None) -> 
     return answer
 
 
-def _answer_now(target: Target, envelope: Envelope, compress: bool | None) -> Answer:
-    """The same at once, for a request that is prompt."""
+def _answer_now(
+    target: Target,
+    envelope: Envelope,
+    compress: bool | None,
+    outputs: Sequence[Encoded] | None,
+    began: float,
+) -> Answer:
+    """The same at once, for a request that is prompt; with its outputs if they are known."""
     identity = make_id() if envelope.id is None else envelope.id
-    began = time.perf_counter()
     try:
-        outputs = target.model.infer_now(envelope.inputs, envelope.outputs, envelope.parameters)
+        if outputs is None:
+            outputs = target.model.infer_now(envelope.inputs, envelope.outputs, envelope.parameters)
         answer = make_answer(target.head(identity), outputs, envelope.wishes, compress=compress)
     except Exception as error:  # noqa: BLE001 - our own fault too: the log gets the traceback
         return make_error(*target.fail(error, began))

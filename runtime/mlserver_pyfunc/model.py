@@ -33,6 +33,7 @@ from mlserver_pyfunc.executor import ExecutorClosed, make_executor
 from mlserver_pyfunc.params import read_extras, read_params
 from mlserver_pyfunc.plain import Decoded, PlainReader
 from mlserver_pyfunc.status import to_mlserver_error
+from mlserver_pyfunc.turn import LoopTime, join_rows
 from pyfunc_packaging.errors import ModelFailure, PyFuncError, WrongPredictions
 from pyfunc_packaging.golden import differences
 from pyfunc_packaging.schema import Column, Tensor
@@ -70,8 +71,11 @@ class PyFuncRuntime(MLModel):  # type: ignore[misc]  # MLServer is not typed
         # One thread: the model's own threads and the replicas are what scales. Its queue is what
         # keeps a slow predict from holding up the event loop, and with it the probes.
         self._executor = make_executor()
-        self._prompt_rows = 0
-        self._spent = 0.0  # seconds, in this turn of the event loop
+        #: How many rows are predicted on the event loop; 0 for none.
+        self.prompt_rows = 0
+        #: Whether rows are predicted alike alone and among others, to the last bit.
+        self._joins = False
+        self._on_loop = LoopTime()
 
     async def load(self) -> bool:
         """Load the model and predict its golden rows; see :class:`mlserver.MLModel`.
@@ -93,7 +97,8 @@ class PyFuncRuntime(MLModel):  # type: ignore[misc]  # MLServer is not typed
         if isinstance(self._engine, BundleEngine):
             request = await self._load_in_thread(self._check_golden, self._engine)
             if self._engine.concurrent:
-                self._prompt_rows = await self._load_in_thread(self._count_prompt_rows, request)
+                self.prompt_rows = await self._load_in_thread(self._count_prompt_rows, request)
+                self._joins = await self._load_in_thread(self._predicts_rows_alike, request)
         return True
 
     @property
@@ -165,15 +170,38 @@ class PyFuncRuntime(MLModel):  # type: ignore[misc]  # MLServer is not typed
         parameters: Mapping[str, Any],
     ) -> list[Encoded]:
         """The same on the event loop, for a request that `is_prompt`; the outputs as they are."""
-        if not self._spent:
-            asyncio.get_running_loop().call_soon(self._begin_turn)
-        start = time.perf_counter()
-        try:
-            return self._infer(inputs, requested, parameters)
-        except PyFuncError as error:
-            raise self._explain(error) from error
-        finally:
-            self._spent += time.perf_counter() - start
+        with self._on_loop:
+            try:
+                return self._infer(inputs, requested, parameters)
+            except PyFuncError as error:
+                raise self._explain(error) from error
+
+    def infer_together(self, requests: Sequence[Decoded]) -> list[list[Encoded]] | None:
+        """The outputs of several requests; None where each has to be predicted alone.
+
+        Parameters
+        ----------
+        requests : sequence of Decoded
+            Together at most `prompt_rows`.
+        """
+        if len(requests) == 1 or not self._joins:
+            return None
+        with self._on_loop:
+            try:
+                return self._predict_together(requests)
+            except PyFuncError:  # what is wrong with which one, each says by itself
+                return None
+
+    def _predict_together(self, requests: Sequence[Decoded]) -> list[list[Encoded]]:
+        joined = join_rows(requests)
+        found = self._engine.predict(joined.values, rows=joined.rows, params={})
+        first, outputs = 0, []
+        for request in requests:
+            rows = slice(first, first + request.rows)
+            own = {name: values[rows] for name, values in found.items()}
+            outputs.append(self._encoder.encode(own, rows=request.rows))
+            first = rows.stop
+        return outputs
 
     def _explain(self, error: PyFuncError) -> MLServerError:
         if isinstance(error, ModelFailure):
@@ -212,19 +240,20 @@ class PyFuncRuntime(MLModel):  # type: ignore[misc]  # MLServer is not typed
         """The same for what loading takes, however long that is."""
         return await self._executor.run(lambda: function(*arguments), watched=False)
 
-    def _begin_turn(self) -> None:
-        self._spent = 0.0
-
     def is_prompt(self, inputs: Sequence[InputTensor] | Decoded) -> bool:
         """Whether a request is so small that it needs no thread, and may be answered now."""
-        return self._spent <= _TURN and self._is_small(inputs)
+        return self.may_go_on() and self._is_small(inputs)
+
+    def may_go_on(self) -> bool:
+        """Whether this turn of the event loop has time left for a prediction."""
+        return self._on_loop.spent <= _TURN
 
     def _is_small(self, inputs: Sequence[InputTensor] | Decoded) -> bool:
         if isinstance(inputs, Decoded):
-            return inputs.rows <= self._prompt_rows
+            return inputs.rows <= self.prompt_rows
         shape = inputs[0].shape if inputs else None
         rows = shape[0] if isinstance(shape, list) and shape else None
-        return isinstance(rows, int) and rows <= self._prompt_rows
+        return isinstance(rows, int) and rows <= self.prompt_rows
 
     def _infer(
         self,
@@ -266,6 +295,19 @@ class PyFuncRuntime(MLModel):  # type: ignore[misc]  # MLServer is not typed
         short, long = self._time(few), self._time(many)
         each = max(long - short, 1e-9) / (rows * (_TIMES - 1))
         return max(int((_PROMPT - short) / each), rows if short < _PROMPT else 0)
+
+    def _predicts_rows_alike(self, request: InferenceRequest) -> bool:
+        """Whether what is predicted for a row depends on the rows beside it, seen on golden rows.
+
+        Sums over columns may round otherwise in another loop of the processor.
+        """
+        rows = self._decoder.decode(request.inputs)
+        alone = [
+            Decoded({name: cells[[position]] for name, cells in rows.values.items()}, 1)
+            for position in range(rows.rows)
+        ]
+        singles = [self._infer(row) for row in alone]
+        return repr(self._predict_together(alone * _TIMES)) == repr(singles * _TIMES)
 
     def _time(self, decoded: Decoded) -> float:
         taken = []

@@ -7,6 +7,7 @@ that. Every other request is uvicorn's, as it is.
 
 from __future__ import annotations
 
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from uvicorn.protocols.http.httptools_impl import STATUS_LINE, RequestResponseCycle
@@ -83,15 +84,22 @@ class PromptProtocol(BoundedHeaders):
         if self._waiting is None:
             return
         cycle, target = self._waiting
-        answer = None
         # while a body was on its way, its model may have been unloaded
-        if cycle is self.cycle and target.model.ready and not self.flow.write_paused:
-            answer = self.fast_lane.answer_now(target, _scope(cycle), bytes(cycle.body))
-        if answer is None:
-            self._start_waiting()
-        else:
+        if (
+            cycle is self.cycle
+            and target.model.ready
+            and not self.flow.write_paused
+            and self.fast_lane.answer_soon(
+                target,
+                _scope(cycle),
+                bytes(cycle.body),
+                partial(self._write, cycle),
+                alone=len(self.connections) == 1,
+            )
+        ):
             self._waiting = None
-            self._write(cycle, answer)
+        else:
+            self._start_waiting()
 
     def _start_waiting(self) -> None:
         assert self._waiting is not None
@@ -100,6 +108,8 @@ class PromptProtocol(BoundedHeaders):
 
     def _write(self, cycle: RequestResponseCycle, answer: Answer) -> None:
         """Send an answer, as uvicorn's own cycle would."""
+        if cycle.disconnected or self.transport.is_closing():
+            return
         parts = [STATUS_LINE[answer.status]]
         for name, value in (*cycle.default_headers, *answer.headers):
             parts += (name, b": ", value, b"\r\n")

@@ -1,0 +1,107 @@
+"""Small requests that arrive in one turn of the event loop, predicted by one call of the engine.
+
+Nothing waits for company: what is there when the turn ends is what is predicted together. Every
+request was read and checked by itself before, and if the model refuses them together, each is
+predicted alone, so that no request can touch another one's answer.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from mlserver_pyfunc.encode import Encoded
+from mlserver_pyfunc.plain import Decoded
+
+
+@dataclass(slots=True)
+class Waiting:
+    """One request.
+
+    Parameters
+    ----------
+    model : PyFuncRuntime
+        Any with ``infer_together`` and ``may_go_on``.
+    inputs : Decoded
+    finish : callable
+        Is called with the outputs, or with None where the request has to be predicted alone.
+    """
+
+    model: Any
+    inputs: Decoded
+    finish: Callable[[Sequence[Encoded] | None], None]
+
+
+class Turn:
+    """Collects requests until the turn of the event loop ends."""
+
+    def __init__(self) -> None:
+        self._waiting: list[Waiting] = []
+
+    def add(self, request: Waiting) -> None:
+        """Predict a request when all that has arrived has been read."""
+        if not self._waiting:
+            asyncio.get_running_loop().call_soon(self._end)
+        self._waiting.append(request)
+
+    def _end(self) -> None:
+        waiting, self._waiting = self._waiting, []
+        while waiting:
+            model = waiting[0].model
+            if not model.may_go_on():  # the rest has its turn after the probes
+                asyncio.get_running_loop().call_soon(self._end)
+                self._waiting = waiting + self._waiting
+                return
+            count = _count(waiting, model.prompt_rows)
+            batch, waiting = waiting[:count], waiting[count:]
+            outputs = model.infer_together([request.inputs for request in batch])
+            for position, request in enumerate(batch):
+                request.finish(None if outputs is None else outputs[position])
+
+
+def _count(waiting: Sequence[Waiting], rows: int) -> int:
+    """How many of the first requests are for one model and have no more rows together."""
+    for count, request in enumerate(waiting):
+        rows -= request.inputs.rows
+        if count and (rows < 0 or request.model is not waiting[0].model):
+            return count
+    return len(waiting)
+
+
+class LoopTime:
+    """Notes for how long predictions hold up the event loop in this turn of it."""
+
+    def __init__(self) -> None:
+        self.spent = 0.0  # seconds
+        self._start = 0.0
+
+    def __enter__(self) -> None:
+        if not self.spent:
+            asyncio.get_running_loop().call_soon(self._begin_turn)
+        self._start = time.perf_counter()
+
+    def __exit__(self, *error: object) -> None:
+        self.spent += time.perf_counter() - self._start
+
+    def _begin_turn(self) -> None:
+        self.spent = 0.0
+
+
+def join_rows(parts: Sequence[Decoded]) -> Decoded:
+    """The rows of several requests, one after the other.
+
+    Examples
+    --------
+    >>> join_rows([Decoded({"x": np.array([1.0])}, 1), Decoded({"x": np.array([2.0])}, 1)])
+    Decoded(values={'x': array([1., 2.])}, rows=2)
+    """
+    values = {}
+    for name, cells in parts[0].values.items():
+        join = np.ma.concatenate if isinstance(cells, np.ma.MaskedArray) else np.concatenate
+        values[name] = join([part.values[name] for part in parts])
+    return Decoded(values, sum([part.rows for part in parts]))

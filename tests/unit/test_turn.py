@@ -1,0 +1,111 @@
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+
+from mlserver_pyfunc.encode import Encoded
+from mlserver_pyfunc.plain import Decoded
+from mlserver_pyfunc.turn import LoopTime, Turn, Waiting, join_rows
+
+
+class Doubling:
+    """Stands in for a runtime: doubles x, and notes what it predicts together."""
+
+    def __init__(self, *, rows: int = 100, turns: Sequence[bool] = (), refuses: float = -1) -> None:
+        self.prompt_rows = rows
+        self.batches: list[list[float]] = []
+        self._turns = list(turns)
+        self._refuses = refuses
+
+    def may_go_on(self) -> bool:
+        return self._turns.pop(0) if self._turns else True
+
+    def infer_together(self, requests: Sequence[Decoded]) -> list[list[Encoded]] | None:
+        cells = [request.values["x"].tolist() for request in requests]
+        self.batches.append([cell for row in cells for cell in row])
+        if self._refuses in self.batches[-1]:
+            return None
+        return [[Encoded("y", "FP64", [len(row)], [2 * cell for cell in row])] for row in cells]
+
+
+def ask(model: Any, rows: Sequence[Sequence[float]], others: Any = None) -> list[Any]:
+    """What each request is finished with, all of them sent within one turn."""
+    found: list[Any] = [...] * len(rows)
+
+    async def send() -> None:
+        turn = Turn()
+        for position, cells in enumerate(rows):
+
+            def finish(outputs: Sequence[Encoded] | None, position: int = position) -> None:
+                found[position] = None if outputs is None else outputs[0].data
+
+            turn.add(Waiting(model, Decoded({"x": np.array(cells)}, len(cells)), finish))
+        assert found == [...] * len(rows)  # nothing before the turn ends
+        for _ in range(5):
+            await asyncio.sleep(0)
+
+    asyncio.run(send())
+    return found
+
+
+def test_everyone_gets_his_own_answer_of_one_prediction() -> None:
+    model = Doubling()
+    assert ask(model, [[1.0], [2.0, 3.0], [4.0]]) == [[2.0], [4.0, 6.0], [8.0]]
+    assert model.batches == [[1.0, 2.0, 3.0, 4.0]]
+
+
+def test_no_more_rows_together_than_are_prompt() -> None:
+    model = Doubling(rows=3)
+    assert ask(model, [[1.0], [2.0, 3.0], [4.0], [5.0]]) == [[2.0], [4.0, 6.0], [8.0], [10.0]]
+    assert model.batches == [[1.0, 2.0, 3.0], [4.0, 5.0]]
+
+
+def test_what_is_refused_together_is_predicted_alone() -> None:
+    model = Doubling(refuses=2.0)
+    assert ask(model, [[1.0], [2.0]]) == [None, None]
+
+
+def test_a_turn_that_is_used_up_goes_on_in_the_next() -> None:
+    model = Doubling(rows=1, turns=[True, False, True, False])
+    assert ask(model, [[1.0], [2.0], [3.0]]) == [[2.0], [4.0], [6.0]]
+    assert model.batches == [[1.0], [2.0], [3.0]]
+
+
+def test_models_are_not_mixed() -> None:
+    found: list[Any] = []
+
+    async def send() -> None:
+        turn = Turn()
+        for model in models:
+            turn.add(Waiting(model, Decoded({"x": np.array([1.0])}, 1), found.append))
+        await asyncio.sleep(0)
+
+    models = [Doubling(), Doubling()]
+    asyncio.run(send())
+    assert [model.batches for model in models] == [[[1.0]], [[1.0]]]
+    assert len(found) == 2
+
+
+def test_join_keeps_what_is_missing() -> None:
+    some = np.ma.MaskedArray([1, 0], mask=[False, True])
+    joined = join_rows([Decoded({"n": some}, 2), Decoded({"n": some}, 2)])
+    assert joined.rows == 4
+    assert joined.values["n"].tolist() == [1, None, 1, None]
+
+
+def test_time_on_the_loop_counts_until_the_turn_ends() -> None:
+    async def measure() -> list[bool]:
+        time = LoopTime()
+        with time:
+            sum(range(1000))
+        first = time.spent
+        with time:
+            sum(range(1000))
+        seen = [first > 0, time.spent > first]
+        await asyncio.sleep(0)
+        return [*seen, time.spent == 0]
+
+    assert asyncio.run(measure()) == [True, True, True]
