@@ -73,18 +73,47 @@ def attach_tensors(content: Any, tail: bytes) -> None:
 
 
 def _attach(tensor: dict[str, Any], content: bytes) -> None:
-    name, datatype, shape = tensor.get("name"), tensor.get("datatype"), tensor.get("shape")
+    shape = tensor.get("shape")
     if not isinstance(shape, list) or any(type(size) is not int or size < 0 for size in shape):
+        name = tensor.get("name")
         raise InvalidRequest(f"input {name!r:.80}: expected a shape of non-negative integers")
+    datatype, data = read_tensor(tensor.get("name"), tensor.get("datatype"), shape, content)
+    tensor.update(datatype=datatype, data=data)
+
+
+def read_tensor(name: Any, datatype: Any, shape: list[int], content: bytes) -> tuple[str, Any]:
+    r"""The elements of a tensor.
+
+    Parameters
+    ----------
+    name : str
+        Of the input, for messages.
+    datatype : str
+    shape : list of int
+    content : bytes
+
+    Returns
+    -------
+    tuple
+        The datatype of the elements, and those: an ndarray, or a list of bytes.
+
+    Raises
+    ------
+    InvalidRequest
+        If datatype, shape and bytes do not match.
+
+    Examples
+    --------
+    >>> read_tensor("x", "BF16", [1], b"\x80\x3f")
+    ('FP32', array([1.], dtype=float32))
+    """
     count = math.prod(shape)
     if datatype == "BYTES":
-        tensor["data"] = split_elements(name, content, count)
-        return
+        return datatype, split_elements(name, content, count)
     if datatype == "BF16":  # the upper half of a float32, which holds it exactly
         _check_length(name, datatype, shape, content, 2 * count, "bytes")
         halves = np.frombuffer(content, "<u2").astype(np.uint32)
-        tensor.update(datatype="FP32", data=(halves << 16).view(np.float32))
-        return
+        return "FP32", (halves << 16).view(np.float32)
     if not isinstance(datatype, str) or datatype not in NUMBERS:
         known = ", ".join([*NUMBERS, "BF16", "BYTES"])
         raise InvalidRequest(
@@ -92,7 +121,7 @@ def _attach(tensor: dict[str, Any], content: bytes) -> None:
         )
     check_numbers(name, datatype, shape, content)
     dtype = NUMBERS[datatype]
-    tensor["data"] = np.frombuffer(content, dtype.newbyteorder("<")).astype(dtype, copy=False)
+    return datatype, np.frombuffer(content, dtype.newbyteorder("<")).astype(dtype, copy=False)
 
 
 def check_numbers(

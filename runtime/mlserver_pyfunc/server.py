@@ -37,6 +37,7 @@ from starlette.routing import Route
 
 from mlserver_pyfunc.bounded_headers import BoundedHeaders
 from mlserver_pyfunc.fast_lane import FastLane, is_wanted
+from mlserver_pyfunc.grpc_lane import GRPCLane
 from mlserver_pyfunc.headers import HeadersThatFit
 from mlserver_pyfunc.infer_endpoint import InferEndpoint, find_place, to_response
 from mlserver_pyfunc.model import PyFuncRuntime
@@ -225,7 +226,11 @@ async def _explain_body(request: Request, error: RequestValidationError) -> Resp
 
 
 class PyFuncGRPCServer(GRPCServer):  # type: ignore[misc]  # MLServer is not typed
-    """MLServer's gRPC server, with requests checked before they are unpacked."""
+    """MLServer's gRPC server, with a fast lane, and requests checked before they are unpacked."""
+
+    def __init__(self, *args: Any) -> None:
+        super().__init__(*args)
+        self._lane = GRPCLane(self._data_plane) if is_wanted(self._settings) else None
 
     def _create_server(self) -> Any:
         STATUS_CODE_MAPPING.update(GRPC_STATUSES)  # MLServer would call them all UNKNOWN
@@ -254,6 +259,9 @@ class PyFuncGRPCServer(GRPCServer):  # type: ignore[misc]  # MLServer is not typ
         return server
 
     async def _model_infer(self, request: pb.ModelInferRequest, context: Any) -> Any:
+        response = self._lane.answer(request, context) if self._lane is not None else None
+        if response is not None:
+            return response
         try:
             check_request(request)
         except PyFuncError as error:

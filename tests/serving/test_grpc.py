@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 import struct
 import subprocess
@@ -13,18 +14,52 @@ import grpc
 import numpy as np
 import pandas as pd
 import pytest
+from mlserver import ModelSettings, Settings
 from mlserver.grpc import dataplane_pb2 as pb
 from mlserver.grpc.dataplane_pb2_grpc import GRPCInferenceServiceStub
+from mlserver.settings import ModelParameters
+
+from mlserver_pyfunc.grpc_lane import GRPCLane
+from mlserver_pyfunc.server import PyFuncServer
 
 NAME = "CaliforniaHousingRegressor"
 
 Change = Callable[[Any], Any]
 
 
+class TwinStubs:
+    """A stub of a server with the fast lane and one of a server without.
+
+    ``ModelInfer`` asks both: response and metadata, or status and details, must be the same.
+    Everything else is the first one's.
+    """
+
+    def __init__(self, *stubs: Any) -> None:
+        self._stubs = stubs
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._stubs[0], name)
+
+    def ModelInfer(self, request: Any, timeout: float) -> Any:  # noqa: N802 - as the protocol says
+        answer, other = (self._ask(stub, request, timeout) for stub in self._stubs)
+        assert answer == other
+        return self._stubs[0].ModelInfer(request, timeout=timeout)
+
+    @staticmethod
+    def _ask(stub: Any, request: Any, timeout: float) -> Any:
+        try:
+            response, call = stub.ModelInfer.with_call(request, timeout=timeout)
+        except grpc.RpcError as error:
+            return error.code(), error.details()  # type: ignore[attr-defined]  # it is a Call too
+        return response, sorted(call.trailing_metadata())
+
+
 @pytest.fixture(scope="module")
 def stub(california_server: Any) -> Iterator[Any]:
-    with grpc.insecure_channel(f"127.0.0.1:{california_server.ports['grpc']}") as channel:
-        yield GRPCInferenceServiceStub(channel)
+    twins = (california_server.fast, california_server.ordinary)
+    addresses = [f"127.0.0.1:{twin.ports['grpc']}" for twin in twins]
+    with grpc.insecure_channel(addresses[0]) as fast, grpc.insecure_channel(addresses[1]) as other:
+        yield TwinStubs(GRPCInferenceServiceStub(fast), GRPCInferenceServiceStub(other))
 
 
 def typed(rows: pd.DataFrame, **fields: Any) -> pb.ModelInferRequest:
@@ -105,6 +140,39 @@ def test_streams_an_answer_a_request(stub: Any, california: Any, rows: pd.DataFr
     answers = stub.ModelStreamInfer(iter([raw(part) for part in parts]), timeout=30)
     expected = [california[0].predict(part).tolist() for part in parts]
     assert [read(answer) for answer in answers] == expected
+
+
+@pytest.mark.parametrize("make", [typed, raw])
+@pytest.mark.parametrize("identity", ["", "7", "line\nbreak", "Zürich", "x" * 300])
+def test_ids(stub: Any, rows: pd.DataFrame, make: Any, identity: str) -> None:
+    assert stub.ModelInfer(make(rows.head(1), id=identity), timeout=30).id == identity
+
+
+def test_small_requests_take_the_fast_lane(rows: pd.DataFrame, california: Any) -> None:
+    """What the comparison above compares are two ways indeed."""
+    settings = ModelSettings(
+        name=NAME,
+        implementation="mlserver_pyfunc.PyFuncRuntime",
+        parameters=ModelParameters(uri=str(california[2].path)),
+    )
+
+    async def answer() -> list[Any]:
+        server = PyFuncServer(Settings(debug=False, parallel_workers=0))
+        await server._model_registry.load(settings)
+        lane = GRPCLane(server._data_plane)
+        requests = (typed(rows), raw(rows), typed(rows, model_version="2"), typed(rows.iloc[:, 1:]))
+        return [lane.answer(request, Context()) for request in requests]
+
+    found = asyncio.run(answer())
+    expected = california[0].predict(rows).tolist()
+    assert [answer and read(answer) for answer in found] == [expected, expected, None, None]
+
+
+class Context:
+    """Stands for gRPC's, of which the lane uses this much."""
+
+    def set_trailing_metadata(self, metadata: Any) -> None:
+        assert ("ce-modelid", NAME) in metadata
 
 
 # --- refusals -----------------------------------------------------------------------------------

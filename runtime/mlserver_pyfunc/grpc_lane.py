@@ -1,0 +1,131 @@
+"""The short way from a gRPC request to its answer, past MLServer's types.
+
+MLServer makes pydantic objects of a protobuf message and another message of those. Small requests
+that need none of that are answered from the message itself, and counted as MLServer counts them.
+Every other request, and every request with a mistake, gives None and goes MLServer's way.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Sequence
+from typing import Any
+
+from mlserver.errors import MLServerError
+from mlserver.grpc import dataplane_pb2 as pb
+from mlserver.grpc.converters import _FIELDS
+from mlserver.handlers import DataPlane
+from mlserver.types import Datatype
+
+from mlserver_pyfunc.binary_tensors import read_tensor, to_bytes
+from mlserver_pyfunc.encode import Encoded
+from mlserver_pyfunc.envelope import EnvelopeInput
+from mlserver_pyfunc.model import PyFuncRuntime
+from mlserver_pyfunc.plain import Decoded
+from mlserver_pyfunc.target import Targets
+from pyfunc_packaging.errors import InvalidRequest
+
+#: Where a message has the elements of a datatype that a plain request has.
+_CONTENTS = {"FP64": "fp64_contents", "INT64": "int64_contents", "BYTES": "bytes_contents"}
+
+
+class GRPCLane:
+    """Answers ``ModelInfer``.
+
+    Parameters
+    ----------
+    data_plane : mlserver.handlers.DataPlane
+    """
+
+    def __init__(self, data_plane: DataPlane) -> None:
+        self._targets = Targets(data_plane)
+
+    def answer(self, request: pb.ModelInferRequest, context: Any) -> pb.ModelInferResponse | None:
+        """Answer a request at once; None where MLServer has to.
+
+        Parameters
+        ----------
+        request : ModelInferRequest
+        context : grpc.aio.ServicerContext
+            Gets the metadata of the answer.
+        """
+        target = self._targets.find(request.model_name, request.model_version)
+        if target is None or request.parameters or request.outputs:
+            return None
+        began = time.perf_counter()
+        raw = bool(request.raw_input_contents)
+        model = target.model
+        try:
+            inputs = _read_raw(request) if raw else _read_plain(request, model)
+            if inputs is None or not model.is_prompt(inputs):
+                return None
+            outputs = model.infer_now(inputs, (), {})
+        except (InvalidRequest, MLServerError):
+            return None
+        response = _make_response(request.id, target.head(request.id), outputs, raw=raw)
+        context.set_trailing_metadata(
+            tuple((name.decode(), value.decode()) for name, value in target.headers(request.id))
+        )
+        target.succeed(began)
+        return response
+
+
+def _read_plain(request: pb.ModelInferRequest, model: PyFuncRuntime) -> Decoded | None:
+    names, datatypes, shapes, data = [], [], [], []
+    for tensor in request.inputs:
+        datatype = tensor.datatype
+        found = tensor.contents.ListFields()
+        if len(found) != 1 or found[0][0].name != _CONTENTS.get(datatype) or tensor.parameters:
+            return None
+        elements = list(found[0][1])
+        if datatype == "BYTES":
+            try:
+                elements = [element.decode() for element in elements]
+            except UnicodeDecodeError:
+                return None
+        names.append(tensor.name)
+        datatypes.append(datatype)
+        shapes.append(list(tensor.shape))
+        data.append(elements)
+    if not names:
+        return None
+    return model.plain.read(tuple(names), tuple(datatypes), tuple(shapes), tuple(data))
+
+
+def _read_raw(request: pb.ModelInferRequest) -> list[EnvelopeInput] | None:
+    """The inputs, for the decoder.
+
+    Raises
+    ------
+    InvalidRequest
+        If bytes and shape of one do not match.
+    """
+    if len(request.inputs) != len(request.raw_input_contents):
+        return None
+    inputs = []
+    for tensor, content in zip(request.inputs, request.raw_input_contents, strict=True):
+        if tensor.parameters or tensor.HasField("contents"):
+            return None
+        shape = list(tensor.shape)
+        datatype, data = read_tensor(tensor.name, tensor.datatype, shape, content)
+        inputs.append(EnvelopeInput(tensor.name, shape, datatype, data, None))
+    return inputs
+
+
+def _make_response(
+    identity: str, head: dict[str, Any], outputs: Sequence[Encoded], *, raw: bool
+) -> pb.ModelInferResponse:
+    response = pb.ModelInferResponse(
+        model_name=head["model_name"], model_version=head.get("model_version"), id=identity
+    )
+    for output in outputs:
+        tensor = response.outputs.add(
+            name=output.name, datatype=output.datatype, shape=output.shape
+        )
+        tensor.contents.SetInParent()  # as MLServer does, also where it stays empty
+        if raw:
+            response.raw_output_contents.append(to_bytes(output.datatype, output.data))
+        else:
+            field = _FIELDS[Datatype(output.datatype)]
+            getattr(tensor.contents, field).extend(output.data)
+    return response
