@@ -110,9 +110,10 @@ class PromptProtocol(BoundedHeaders):
         """Send an answer, as uvicorn's own cycle would."""
         if cycle.disconnected or self.transport.is_closing():
             return
-        parts = [STATUS_LINE[answer.status]]
-        for name, value in (*cycle.default_headers, *answer.headers):
-            parts += (name, b": ", value, b"\r\n")
+        headers = [
+            name + b": " + value for name, value in (*cycle.default_headers, *answer.headers)
+        ]
+        parts = [STATUS_LINE[answer.status], b"\r\n".join(headers), b"\r\n"]
         if not cycle.keep_alive:
             parts.append(b"connection: close\r\n")
         parts += (b"\r\n", answer.content)

@@ -81,15 +81,21 @@ class LoopTime:
         self._start = 0.0
 
     def __enter__(self) -> None:
-        if not self.spent:
-            asyncio.get_running_loop().call_soon(self._begin_turn)
         self._start = time.perf_counter()
 
     def __exit__(self, *error: object) -> None:
+        before = self.spent
         self.spent += time.perf_counter() - self._start
+        # the end of a turn is asked for once, and not for what is too little to matter
+        if before <= _LITTLE < self.spent:
+            asyncio.get_running_loop().call_soon(self._begin_turn)
 
     def _begin_turn(self) -> None:
         self.spent = 0.0
+
+
+#: Seconds.
+_LITTLE = 1e-3
 
 
 def join_rows(parts: Sequence[Decoded]) -> Decoded:
