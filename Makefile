@@ -53,6 +53,7 @@ fuzz: install  ## look for bodies that break the decoders; FUZZ_SECONDS=300
 bench: install .venv-stock/.installed  ## compare with mlserver-mlflow and MLServer's floor; needs wrk, 10 minutes
 	@command -v wrk >/dev/null || { echo "expected wrk (Debian package wrk), found none; install it" >&2; exit 1; }
 	$(BIN)/python benchmarks/scoring.py $(if $(DATA),--data $(DATA))
+	$(BIN)/python benchmarks/codec.py $(if $(DATA),--data $(DATA))
 	$(BIN)/python benchmarks/serving.py --stock .venv-stock $(if $(DATA),--data $(DATA))
 
 VERSION = $(shell sed -n 's/^__version__ = "\(.*\)"/\1/p' packaging/pyfunc_packaging/_version.py)

@@ -13,9 +13,13 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
+import numpy.typing as npt
 
 from mlserver_pyfunc.elements import NUMBERS
+from mlserver_pyfunc.packed_texts import read_repeated
 from pyfunc_packaging.errors import InvalidRequest
+
+Bytes = bytes | memoryview
 
 #: How long the JSON is, in requests and in responses.
 HEADER = "inference-header-content-length"
@@ -23,7 +27,7 @@ HEADER = "inference-header-content-length"
 SIZE = "binary_data_size"
 
 
-def attach_tensors(content: Any, tail: bytes) -> None:
+def attach_tensors(content: Any, tail: Bytes) -> None:
     """Give the inputs of a request their data.
 
     Parameters
@@ -72,7 +76,7 @@ def attach_tensors(content: Any, tail: bytes) -> None:
         )
 
 
-def _attach(tensor: dict[str, Any], content: bytes) -> None:
+def _attach(tensor: dict[str, Any], content: Bytes) -> None:
     shape = tensor.get("shape")
     if not isinstance(shape, list) or any(type(size) is not int or size < 0 for size in shape):
         name = tensor.get("name")
@@ -81,7 +85,7 @@ def _attach(tensor: dict[str, Any], content: bytes) -> None:
     tensor.update(datatype=datatype, data=data)
 
 
-def read_tensor(name: Any, datatype: Any, shape: list[int], content: bytes) -> tuple[str, Any]:
+def read_tensor(name: Any, datatype: Any, shape: list[int], content: Bytes) -> tuple[str, Any]:
     r"""The elements of a tensor.
 
     Parameters
@@ -95,7 +99,7 @@ def read_tensor(name: Any, datatype: Any, shape: list[int], content: bytes) -> t
     Returns
     -------
     tuple
-        The datatype of the elements, and those: an ndarray, or a list of bytes.
+        The datatype of the elements, and those: an ndarray of numbers or str, or a list of bytes.
 
     Raises
     ------
@@ -109,7 +113,8 @@ def read_tensor(name: Any, datatype: Any, shape: list[int], content: bytes) -> t
     """
     count = math.prod(shape)
     if datatype == "BYTES":
-        return datatype, split_elements(name, content, count)
+        repeated = read_repeated(content, count)
+        return datatype, split_elements(name, content, count) if repeated is None else repeated
     if datatype == "BF16":  # the upper half of a float32, which holds it exactly
         _check_length(name, datatype, shape, content, 2 * count, "bytes")
         halves = np.frombuffer(content, "<u2").astype(np.uint32)
@@ -125,7 +130,7 @@ def read_tensor(name: Any, datatype: Any, shape: list[int], content: bytes) -> t
 
 
 def check_numbers(
-    name: Any, datatype: str, shape: list[int], content: bytes, *, what: str = "bytes"
+    name: Any, datatype: str, shape: list[int], content: Bytes, *, what: str = "bytes"
 ) -> None:
     """Check the bytes of a tensor of numbers or booleans.
 
@@ -152,7 +157,7 @@ def check_numbers(
 
 
 def _check_length(
-    name: Any, datatype: Any, shape: list[int], content: bytes, size: int, what: str
+    name: Any, datatype: Any, shape: list[int], content: Bytes, size: int, what: str
 ) -> None:
     if len(content) != size:
         raise InvalidRequest(
@@ -161,7 +166,7 @@ def _check_length(
         )
 
 
-def split_elements(name: Any, content: bytes, count: int) -> list[bytes]:
+def split_elements(name: Any, content: Bytes, count: int) -> list[bytes]:
     r"""The elements of a BYTES tensor.
 
     Parameters
@@ -194,7 +199,7 @@ def split_elements(name: Any, content: bytes, count: int) -> list[bytes]:
                 f"input {name!r:.80}, value {len(elements)}: its length prefix goes beyond the"
                 f" bytes"
             )
-        elements.append(content[start:offset])
+        elements.append(bytes(content[start:offset]))
     if len(elements) != count:
         raise InvalidRequest(
             f"input {name!r:.80}: expected {count} elements, the bytes have {len(elements)}"
@@ -202,13 +207,13 @@ def split_elements(name: Any, content: bytes, count: int) -> list[bytes]:
     return elements
 
 
-def to_bytes(datatype: str, data: Sequence[Any]) -> bytes:
+def to_bytes(datatype: str, data: Sequence[Any] | npt.NDArray[Any]) -> bytes:
     r"""An output's elements as bytes.
 
     Parameters
     ----------
     datatype : str
-    data : sequence
+    data : sequence or ndarray
         None is NaN among numbers, and no bytes among BYTES, which have no sign for it.
 
     Examples

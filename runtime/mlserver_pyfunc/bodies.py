@@ -181,7 +181,7 @@ def _decompress(body: bytes, encoding: str, limit: int) -> bytes:
     return content
 
 
-def _split(body: bytes, json_length: str) -> tuple[bytes, bytes]:
+def _split(body: bytes, json_length: str) -> tuple[bytes, memoryview]:
     if not (json_length.isascii() and json_length.isdigit()) or len(json_length) > 19:
         raise InvalidRequest(
             f"expected {binary_tensors.HEADER} to be a number of bytes, got {json_length!r:.80}"
@@ -191,4 +191,4 @@ def _split(body: bytes, json_length: str) -> tuple[bytes, bytes]:
         raise InvalidRequest(
             f"{binary_tensors.HEADER} is {length}, and the body has {len(body)} bytes"
         )
-    return body[:length], body[length:]
+    return body[:length], memoryview(body)[length:]  # no copy of what may be hundreds of MB

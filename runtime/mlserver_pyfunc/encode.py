@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
-from typing import Any, NamedTuple
+from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -17,17 +18,40 @@ Array = npt.NDArray[Any]
 Output = Column | Tensor
 
 
-class Encoded(NamedTuple):
-    """One output tensor; ``data`` is flat, in row-major order.
+@dataclass(slots=True, eq=False, repr=False)
+class Encoded:
+    """One output tensor.
 
-    BYTES are bytes and a missing number is NaN, as gRPC needs them. The REST server writes text and
-    null, and so does :meth:`to_json`.
+    Parameters
+    ----------
+    name, datatype : str
+    shape : list of int
+    cells : list, or ndarray of numbers
+        Flat, in row-major order. BYTES are bytes and a missing number is NaN, as gRPC needs them.
+        The REST server writes text and null, and so does :meth:`to_json`.
     """
 
     name: str
     datatype: str
     shape: list[int]
-    data: list[Any]
+    cells: list[Any] | Array
+
+    @property
+    def data(self) -> list[Any]:
+        """The cells as a list, made anew each time."""
+        return self.cells.tolist() if isinstance(self.cells, np.ndarray) else self.cells
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, Encoded) and self._key() == other._key()
+
+    def __hash__(self) -> int:
+        return hash((self.name, self.datatype))
+
+    def __repr__(self) -> str:
+        return "Encoded(name={!r}, datatype={!r}, shape={!r}, data={!r})".format(*self._key())
+
+    def _key(self) -> tuple[str, str, list[int], list[Any]]:
+        return self.name, self.datatype, self.shape, self.data
 
     def to_json(self) -> dict[str, Any]:
         """The tensor as it stands in a JSON response."""
@@ -135,6 +159,8 @@ def _encode(output: Output, dtype: np.dtype[Any], values: Array, rows: int) -> E
         )
     kind = output.type if isinstance(output, Column) else ""
     cells = _cast(output, dtype, values.ravel())
+    if output.datatype != "BYTES" and not isinstance(cells, np.ma.MaskedArray):
+        return Encoded(output.name, output.datatype, list(values.shape), cells)
     data = to_json(kind, cells) if kind == "datetime" else cells.tolist()
     if output.datatype == "BYTES":
         data = [cell.encode() if isinstance(cell, str) else cell for cell in data]

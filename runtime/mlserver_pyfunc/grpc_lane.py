@@ -124,7 +124,7 @@ def _make_response(
         )
         tensor.contents.SetInParent()  # as MLServer does, also where it stays empty
         if raw:
-            response.raw_output_contents.append(to_bytes(output.datatype, output.data))
+            response.raw_output_contents.append(to_bytes(output.datatype, output.cells))
         else:
             field = _FIELDS[Datatype(output.datatype)]
             getattr(tensor.contents, field).extend(output.data)

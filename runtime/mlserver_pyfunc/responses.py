@@ -98,7 +98,7 @@ def make_answer(
             "datatype": output.datatype,
         }
         if output.name in wishes:
-            tail = binary_tensors.to_bytes(output.datatype, output.data)
+            tail = binary_tensors.to_bytes(output.datatype, output.cells)
             tensor["parameters"] = {binary_tensors.SIZE: len(tail)}
             tails.append(tail)
         else:

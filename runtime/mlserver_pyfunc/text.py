@@ -31,7 +31,7 @@ def read_text(name: str, elements: Any, *, nullable: bool, base64: bool = False)
     ----------
     name : str
         Of the input, for messages.
-    elements : sequence of str, bytes or None
+    elements : sequence of str, bytes or None, or ndarray of str
         bytes are UTF-8.
     nullable : bool
         Whether null is allowed.
@@ -52,6 +52,8 @@ def read_text(name: str, elements: Any, *, nullable: bool, base64: bool = False)
     >>> read_text("city", ["Rome", b"Bern", None], nullable=True)
     array(['Rome', 'Bern', None], dtype=object)
     """
+    if isinstance(elements, np.ndarray) and not base64:
+        return elements  # as `read_repeated` made it
     kinds = set(map(type, elements))
     if base64 or not kinds <= {str}:
         elements = [
