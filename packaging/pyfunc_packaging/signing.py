@@ -93,7 +93,8 @@ def sign_bundle(
             config.use_certificate_signer(
                 private_key=private_key,
                 signing_certificate=certificate,
-                certificate_chain=certificate_chain,
+                # model-signing 1.1.1 fails on none; the certificate once more changes nothing
+                certificate_chain=certificate_chain or [certificate],
             )
     except (OSError, ValueError, TypeError, AttributeError, UnsupportedAlgorithm) as error:
         what = f"{private_key}" if certificate is None else f"{private_key} and {certificate}"
