@@ -18,6 +18,7 @@ from pyfunc_packaging.errors import (
     DamagedBundle,
     MalformedBundle,
     MissingDependency,
+    TamperedBundle,
 )
 from pyfunc_packaging.schema import Column, Schema, Tensor
 
@@ -31,6 +32,8 @@ if TYPE_CHECKING:
 FORMAT_VERSION = 1
 MANIFEST = "data/manifest.json"
 MLMODEL = "MLmodel"
+#: What a reader parses at most, so that no file of a few bytes more takes all memory.
+_MAX_JSON_BYTES = 64 * 2**20
 
 
 @dataclass(frozen=True, eq=False)
@@ -129,8 +132,13 @@ class Bundle:
         """
         return self._scorer.predict(data)
 
-    def verify_files(self) -> None:
+    def verify_files(self, known: Mapping[str, str] | None = None) -> None:
         """Check every file against the digest in the manifest, and that no other was added.
+
+        Parameters
+        ----------
+        known : mapping of str to str, optional
+            Digests of all files, where they were just computed; the files are not read then.
 
         Raises
         ------
@@ -139,7 +147,7 @@ class Bundle:
             names it.
         """
         for name, expected in self.manifest["files"].items():
-            found = file_digest(self.path / name)
+            found = file_digest(self.path / name) if known is None else known.get(name)
             if found is None:
                 raise DamagedBundle(
                     f"{self.path}: {name} is missing; the copy is incomplete, fetch it again"
@@ -152,8 +160,8 @@ class Bundle:
         for folder in ("data", "code"):
             for file in sorted((self.path / folder).rglob("*")):
                 name = file.relative_to(self.path).as_posix()
-                known = name in self.manifest["files"] or name == MANIFEST
-                if file.is_file() and not known and "__pycache__" not in file.parts:
+                listed = name in self.manifest["files"] or name == MANIFEST
+                if file.is_file() and not listed and "__pycache__" not in file.parts:
                     raise DamagedBundle(
                         f"{self.path}: {name} was added after the bundle was packaged; remove it,"
                         f" or fetch the bundle again"
@@ -200,12 +208,15 @@ def _listing(fields: Sequence[Column | Tensor], limit: int = 12) -> str:
     return ", ".join(shown) + more
 
 
-def load_bundle(path: str | Path) -> Bundle:
+def load_bundle(path: str | Path, *, digests: Mapping[str, str] | None = None) -> Bundle:
     """Read the bundle in a directory; nothing in it is imported or unpickled.
 
     Parameters
     ----------
     path : str or pathlib.Path
+    digests : mapping of str to str, optional
+        Hexadecimal sha256 of every file by name, where a signature says them and the files were
+        just compared with it; they are not hashed again then.
 
     Returns
     -------
@@ -221,6 +232,51 @@ def load_bundle(path: str | Path) -> Bundle:
         If a file is missing or altered.
     """
     path = Path(path)
+    manifest, digest = read_manifest(path, digests=digests)
+    bundle = Bundle(
+        path=path,
+        manifest=manifest,
+        schema=Schema.from_dict(manifest["schema"]),
+        digest=f"sha256:{digest}",
+    )
+    bundle.verify_files(digests)
+    return bundle
+
+
+def read_manifest(
+    path: Path, *, digests: Mapping[str, str] | None = None
+) -> tuple[Mapping[str, Any], str]:
+    """Read a bundle's manifest, and no other file of it.
+
+    Parameters
+    ----------
+    path : pathlib.Path
+        The bundle.
+    digests : mapping of str to str, optional
+        As :func:`load_bundle` takes it. What is parsed are the very bytes that were hashed.
+
+    Returns
+    -------
+    manifest : mapping
+    digest : str
+        Hexadecimal sha256.
+
+    Raises
+    ------
+    BundleNotFound
+        If there is no bundle at ``path``.
+    TamperedBundle
+        If it is not the manifest that was signed.
+    MalformedBundle
+        If it cannot be read by this version.
+
+    Examples
+    --------
+    >>> read_manifest(Path("no/such/place"))
+    Traceback (most recent call last):
+        ...
+    pyfunc_packaging.errors.BundleNotFound: no/such/place: no such directory; ...
+    """
     if not path.is_dir():
         raise BundleNotFound(f"{path}: no such directory; expected one that package_model() wrote")
     if not (path / MANIFEST).is_file():
@@ -228,17 +284,15 @@ def load_bundle(path: str | Path) -> Bundle:
         raise BundleNotFound(
             f"{path}: {found} ({MANIFEST} is not there); package_model() writes one"
         )
-    manifest = _read_json(path / MANIFEST)
+    content = _read_limited(path / MANIFEST)
+    digest = hashlib.sha256(content).hexdigest()
+    if digests is not None and digests.get(MANIFEST) != digest:
+        raise TamperedBundle(
+            f"{path}: {MANIFEST} is not the file that was signed; fetch the model again"
+        )
+    manifest = _parse_json(path / MANIFEST, content)
     _check_manifest(manifest, path)
-    digest = file_digest(path / MANIFEST)
-    bundle = Bundle(
-        path=path,
-        manifest=manifest,
-        schema=Schema.from_dict(manifest["schema"]),
-        digest=f"sha256:{digest}",
-    )
-    bundle.verify_files()
-    return bundle
+    return manifest, digest
 
 
 def is_bundle(path: Path) -> bool:
@@ -257,11 +311,26 @@ def file_digest(path: Path) -> str | None:
 
 def _read_json(path: Path) -> Any:
     try:
-        return json.loads(path.read_bytes())
-    except (ValueError, RecursionError) as error:
-        raise MalformedBundle(f"{path}: expected JSON, found something else ({error})") from error
+        return _parse_json(path, _read_limited(path))
     except FileNotFoundError as error:
         raise DamagedBundle(f"{path} is missing; fetch the bundle again") from error
+
+
+def _read_limited(path: Path) -> bytes:
+    with path.open("rb") as file:
+        content = file.read(_MAX_JSON_BYTES + 1)
+    if len(content) > _MAX_JSON_BYTES:
+        raise MalformedBundle(
+            f"{path}: expected at most {_MAX_JSON_BYTES >> 20} MiB of JSON, found more"
+        )
+    return content
+
+
+def _parse_json(path: Path, content: bytes) -> Any:
+    try:
+        return json.loads(content)
+    except (ValueError, RecursionError) as error:
+        raise MalformedBundle(f"{path}: expected JSON, found something else ({error})") from error
 
 
 def _check_manifest(manifest: Any, path: Path) -> None:

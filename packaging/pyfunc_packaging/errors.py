@@ -77,6 +77,26 @@ class DamagedBundle(BundleError):
     """A file of the bundle is missing or is not the file that was packaged."""
 
 
+class UnsignedBundle(BundleError):
+    """A signature is asked for, and the directory holds none."""
+
+
+class MalformedSignature(BundleError):
+    """``model.sig`` is no signature of a form that we know."""
+
+
+class UntrustedSignature(BundleError):
+    """The signature was made with a key or a certificate that is not among those trusted here."""
+
+
+class TamperedBundle(BundleError):
+    """The files, or the signature itself, are not those that were signed."""
+
+
+class CodeRefused(BundleError):
+    """The model can only be loaded by running code from it, which is not allowed here."""
+
+
 class WrongPredictions(BundleError):
     """The model loads, but does not predict its golden rows as it did when it was packaged."""
 
@@ -154,6 +174,10 @@ class FilesMissing(ResolveError, LookupError):
 
 class FilesChanged(ResolveError):
     """The files in the storage are not those that were registered."""
+
+
+class InvalidKey(PyFuncError, ValueError):
+    """A file that should hold a key or a certificate holds none that can be used."""
 
 
 class OutputExists(PyFuncError, FileExistsError):

@@ -36,6 +36,7 @@ from pyfunc_packaging.directories import swap
 from pyfunc_packaging.errors import (
     BundleExists,
     InvalidArgument,
+    InvalidKey,
     NotPortable,
     UnsuitableModel,
 )
@@ -54,6 +55,7 @@ from pyfunc_packaging.profile import profile
 from pyfunc_packaging.reference import Stored, save_reference
 from pyfunc_packaging.schema import Schema
 from pyfunc_packaging.scoring import predict_outputs
+from pyfunc_packaging.signing import sign_bundle
 from pyfunc_packaging.trial import make_schema
 
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]*")
@@ -90,6 +92,7 @@ def package_model(
     extra_pip_requirements: Sequence[str] = (),
     metadata: Mapping[str, Any] | None = None,
     compile: Compile = "auto",  # noqa: A002 - what it does; nobody compiles Python code here
+    signing_key: str | Path | None = None,
     log: bool = False,
     registered_model_name: str | None = None,
     alias: str | None = None,
@@ -127,6 +130,8 @@ def package_model(
         with the pipeline on `X` and on rows made to tell them apart; where they differ, or a step
         cannot be compiled, ``"auto"`` lets the bundle be served by the pipeline itself and
         ``"require"`` raises.
+    signing_key : str or pathlib.Path, optional
+        PEM file with a private key to sign the bundle with; see :mod:`pyfunc_packaging.signing`.
     log : bool
         Also log the bundle to MLflow, within the active run or one of its own.
     registered_model_name : str, optional
@@ -152,6 +157,8 @@ def package_model(
         step and the reason.
     BundleExists
         If something is at ``path`` and ``overwrite`` is not set.
+    InvalidKey
+        If ``signing_key`` is no file with a private key that can be used.
 
     Examples
     --------
@@ -175,6 +182,8 @@ def package_model(
         if isinstance(value, str):
             raise InvalidArgument(f"{argument} should be a list, found {value!r}; pass [{value!r}]")
     check_choice(compile)
+    if signing_key is not None and not Path(signing_key).is_file():
+        raise InvalidKey(f"{signing_key}: expected a file with a private key in PEM, found none")
     _check_arguments(path, name, overwrite, alias, registered_model_name)
     timings: dict[str, float] = {}
     with _timed(timings, "schema"):
@@ -201,6 +210,9 @@ def package_model(
                 )
             with _timed(timings, "check"):
                 check_in_subprocess(staging)
+            if signing_key is not None:
+                with _timed(timings, "sign"):
+                    sign_bundle(staging, private_key=signing_key)
             _move_into_place(staging, path, overwrite)
         finally:
             shutil.rmtree(staging, ignore_errors=True)

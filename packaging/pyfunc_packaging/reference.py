@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from pyfunc_packaging.errors import (
+    CodeRefused,
     ConflictingModule,
     MalformedBundle,
     MissingDependency,
@@ -186,7 +187,7 @@ def _save_pickle(model: Any, directory: Path, reason: str) -> Stored:
     return Stored(PICKLE_FILE, "pickle", reason, modules_in_pickle(content))
 
 
-def load_reference(directory: Path, *, code: Path | None = None) -> Any:
+def load_reference(directory: Path, *, code: Path | None = None, pickles: bool = True) -> Any:
     """Load the fitted model that :func:`save_reference` wrote.
 
     Parameters
@@ -195,6 +196,8 @@ def load_reference(directory: Path, *, code: Path | None = None) -> Any:
         The bundle's ``data/`` folder.
     code : pathlib.Path, optional
         The bundle's folder of Python modules, which a pickle may refer to.
+    pickles : bool
+        Whether a pickle may be loaded, which runs whatever code its author put there.
 
     Returns
     -------
@@ -208,12 +211,16 @@ def load_reference(directory: Path, *, code: Path | None = None) -> Any:
         If Python finds another module than the one in the bundle.
     MalformedBundle
         If the file holds a type that is not on the allow-list, or cannot be read.
+    CodeRefused
+        If there is a pickle only, and none may be loaded.
     """
     skops_file, pickle_file = directory / SKOPS_FILE, directory / PICKLE_FILE
     try:
         if skops_file.is_file():
             return _load_skops(skops_file)
         if pickle_file.is_file():
+            if not pickles:
+                raise CodeRefused(f"{pickle_file}: a pickle, which runs code when it is loaded")
             return _load_pickle(pickle_file, code)
     except ModuleNotFoundError as error:
         raise MissingDependency(

@@ -274,6 +274,9 @@ def _field_to_dict(field: Column | Tensor) -> dict[str, Any]:
 def _field_from_dict(data: Mapping[str, Any]) -> Column | Tensor:
     values = dict(data)
     kind = values.pop("kind")
+    name, dtype = values["name"], values.get("dtype")
+    if not isinstance(name, str) or not isinstance(dtype, str | None):
+        raise TypeError(f"name and dtype should be texts, not {name!r:.40} and {dtype!r:.40}")
     if kind == "tensor":
         classes = values.get("classes")
         tensor = Tensor(

@@ -130,10 +130,13 @@ class Scorer:
     Parameters
     ----------
     bundle : Bundle
+    pickles : bool
+        Whether the pipeline may be loaded from a pickle; see `load_reference`.
     """
 
-    def __init__(self, bundle: Bundle) -> None:
+    def __init__(self, bundle: Bundle, *, pickles: bool = True) -> None:
         self.schema = bundle.schema
+        self._pickles = pickles
         self.engine = choose_engine(bundle)
         self._bundle = bundle
         self._dtypes = [(output.name, np.dtype(_dtype(output))) for output in bundle.schema.outputs]
@@ -147,7 +150,9 @@ class Scorer:
     def _reference(self) -> Any:
         from pyfunc_packaging.reference import load_reference
 
-        return load_reference(self._bundle.data_path, code=self._bundle.path / "code")
+        return load_reference(
+            self._bundle.data_path, code=self._bundle.path / "code", pickles=self._pickles
+        )
 
     def get_raw_model(self) -> Any:
         """The fitted estimator itself; MLflow's ``PyFuncModel.get_raw_model`` asks for it."""

@@ -94,14 +94,20 @@ def _local_path(model: str) -> Path:
 
 
 def _own_name(path: Path) -> str:
-    from pyfunc_packaging.bundle import is_bundle, load_bundle
+    from mlserver_pyfunc.trust import read_trusted_signature
+    from pyfunc_packaging.bundle import is_bundle, read_manifest
 
     if not path.is_dir():
         raise BundleNotFound(
             f"{path}: no such directory; expected one that package_model() or MLflow wrote, which"
             f" on KServe the storage initializer puts there"
         )
-    return load_bundle(path).name if is_bundle(path) else path.name
+    # the other files are checked when the model is loaded; all of them twice would take long
+    signed = read_trusted_signature(path)
+    if not is_bundle(path):
+        return path.name
+    manifest, _ = read_manifest(path, digests=None if signed is None else signed.files)
+    return str(manifest["name"])
 
 
 def _check_port(host: str, port: int, option: str) -> None:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
@@ -14,6 +13,12 @@ import yaml
 from mlserver.logging import logger
 
 from mlserver_pyfunc.encode import describe, name_predictions
+from mlserver_pyfunc.trust import (
+    check_code,
+    check_reference,
+    read_trust,
+    read_trusted_signature,
+)
 from pyfunc_packaging.bundle import MLMODEL, Bundle, is_bundle, load_bundle
 from pyfunc_packaging.compatibility import check_versions
 from pyfunc_packaging.errors import (
@@ -23,7 +28,6 @@ from pyfunc_packaging.errors import (
     MissingDependency,
     MissingSignature,
     ModelFailure,
-    NotSupported,
     PyFuncError,
     ValuesRefused,
 )
@@ -31,10 +35,6 @@ from pyfunc_packaging.schema import Column, Schema, Tensor
 from pyfunc_packaging.scoring import Scorer, choose_engine, empty
 
 Array = npt.NDArray[Any]
-
-
-#: Variables that ask for a check which this version does not make: it refuses instead.
-_NOT_YET = ("PYFUNC_VERIFY_KEY", "PYFUNC_VERIFY_CERTIFICATES")
 
 #: What scikit-learn's own validation says of numbers that a float32 cannot hold.
 _TOO_LARGE = "contains infinity or a value too large for dtype"
@@ -77,19 +77,23 @@ def load_engine(path: Path) -> Engine:
     PyFuncError
         With one line that says why the model cannot be served.
     """
-    for variable in _NOT_YET:
-        if os.environ.get(variable):
-            raise NotSupported(
-                f"{variable} is set, and this version of mlserver-pyfunc cannot verify signatures;"
-                f" a model is not served as if it had been verified. Unset it, or upgrade"
-            )
+    trust = read_trust()
+    signed = read_trusted_signature(path)
+    if signed is not None:
+        signed.check_files()
+        logger.info("%s: the signature is good, made with %s", path, signed.signer)
     if is_bundle(path):
-        return BundleEngine(load_bundle(path))
+        bundle = load_bundle(path, digests=None if signed is None else signed.files)
+        needed = choose_engine(bundle) == "pyfunc"
+        if needed:
+            check_reference(bundle, trust, verified=signed is not None)
+        return BundleEngine(bundle, pickles=needed)
     if not (path / MLMODEL).is_file():
         raise BundleNotFound(
             f"{path}: no model there ({MLMODEL} is not in it); the directory should be one that"
             f" package_model() or MLflow wrote"
         )
+    check_code(path, trust, verified=signed is not None)
     return MlflowEngine(path)
 
 
@@ -99,9 +103,11 @@ class BundleEngine:
     Parameters
     ----------
     bundle : Bundle
+    pickles : bool
+        Whether the pipeline may be loaded from a pickle, which runs code.
     """
 
-    def __init__(self, bundle: Bundle) -> None:
+    def __init__(self, bundle: Bundle, *, pickles: bool = False) -> None:
         engine = choose_engine(bundle)
         check_versions(bundle, engine=engine, logger=logger)
         self.platform = _PLATFORMS[engine]
@@ -109,7 +115,7 @@ class BundleEngine:
         self.concurrent = engine == "onnx"
         self.bundle = bundle
         self.schema = bundle.schema
-        self._scorer = Scorer(bundle)
+        self._scorer = Scorer(bundle, pickles=pickles)
 
     def predict(
         self, values: Mapping[str, Array], *, rows: int, params: Mapping[str, Any]

@@ -23,11 +23,12 @@ import yaml
 from pyfunc_packaging import load_bundle, package_model
 from pyfunc_packaging.compatibility import check_versions
 from pyfunc_packaging.errors import IncompatibleVersions
+from pyfunc_packaging.verification import read_keys, verify_signature
 
 ROOT = Path(__file__).resolve().parents[2]
 PAGE = (ROOT / "docs" / "deploy.md").read_text("utf-8")
 #: What cannot run here: there is no cluster, and no registry of images.
-ELSEWHERE = ("kubectl apply", "docker ", "make image")
+ELSEWHERE = ("kubectl apply", "kubectl create", "docker ", "make image")
 
 
 def blocks(language: str) -> list[str]:
@@ -54,6 +55,10 @@ def test_the_page_has_the_commands_that_this_module_runs() -> None:
         "make image",
         "make image",
         "docker run",
+        "openssl ecparam",
+        "openssl ec",
+        "pyfunc sign",
+        "kubectl create",
         "pyfunc image",
         "docker build",
         "docker push",
@@ -114,13 +119,17 @@ def test_the_whole_page(
         check=False,
     )
     assert done.returncode == 0, done.stdout + done.stderr
-    _, _, resolved, with_root, rendered, difference, _, image = done.stdout.split("---\n")
+    _, _, resolved, with_root, rendered, difference, *keys, signed, _, image = done.stdout.split(
+        "---\n"
+    )
     (shown,) = (block for block in blocks("text") if block.startswith("s3://"))
     pattern = r"s3://[\w/-]+/models/m-[0-9a-f]{32}/artifacts\n"
     assert re.fullmatch(pattern, shown)
     assert re.fullmatch(pattern, resolved)
     assert with_root == resolved
-    assert (rendered, difference, image) == ("", "", "")
+    assert (rendered, difference, *keys, image) == ("", "", "", "", "")
+    assert signed == "signed: bundle/model.sig\n"
+    verify_signature(tmp_path / "bundle", read_keys([tmp_path / "verify-key.pem"]))
     service = yaml.safe_load((tmp_path / "california.yaml").read_text("utf-8"))
     assert service["spec"]["predictor"]["model"]["storageUri"] == resolved.strip()
     assert (tmp_path / "image" / "Dockerfile").is_file()

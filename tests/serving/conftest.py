@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import re
+import shutil
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import pytest
+from cryptography.hazmat.primitives import serialization
+from cryptography.hazmat.primitives.asymmetric import ec
 
 #: An id that a server made up, in the body and in headers.
 _UUID = re.compile(r"[0-9a-f]{8}-[0-9a-f]{4}-4[0-9a-f]{3}-[89ab][0-9a-f]{3}-[0-9a-f]{12}")
@@ -51,6 +54,44 @@ def _comparable(answer: Any) -> tuple[int, str, dict[str, str]]:
         if name.lower() not in _INCIDENTAL
     }
     return answer.status, _UUID.sub("UUID", answer.text), headers
+
+
+@pytest.fixture(scope="session")
+def keys(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Two pairs: ``private.pem`` and ``public.pem``, ``other.pem`` and ``other-public.pem``.
+
+    The second is on another curve.
+    """
+    folder = tmp_path_factory.mktemp("keys")
+    write_pair(folder / "private.pem", folder / "public.pem", ec.SECP256R1())
+    write_pair(folder / "other.pem", folder / "other-public.pem", ec.SECP384R1())
+    return folder
+
+
+def write_pair(private: Path, public: Path, curve: ec.EllipticCurve) -> None:
+    key = ec.generate_private_key(curve)
+    private.write_bytes(
+        key.private_bytes(
+            serialization.Encoding.PEM,
+            serialization.PrivateFormat.PKCS8,
+            serialization.NoEncryption(),
+        )
+    )
+    public.write_bytes(
+        key.public_key().public_bytes(
+            serialization.Encoding.PEM, serialization.PublicFormat.SubjectPublicKeyInfo
+        )
+    )
+
+
+@pytest.fixture(scope="session")
+def signed(california: Any, keys: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The example bundle, signed with ``private.pem``; tests copy it, none may change it."""
+    from pyfunc_packaging.signing import sign_bundle
+
+    path = shutil.copytree(california[2].path, tmp_path_factory.mktemp("signed") / "bundle")
+    sign_bundle(path, private_key=keys / "private.pem")
+    return Path(path)
 
 
 @pytest.fixture(scope="session")

@@ -23,6 +23,9 @@ from pyfunc_packaging import package_model
 CLIENTS = 8
 PATIENCE = 60
 
+#: The model of these tests is a pickle.
+TRUSTED = {"PYFUNC_TRUST": "code"}
+
 #: Notes every row that it predicts.
 MODEL = """
 import sys
@@ -101,7 +104,7 @@ class Client(threading.Thread):
 def test_no_request_is_lost(
     start_server: Callable[..., Any], noting: Path, lane: str, signals: list[signal.Signals]
 ) -> None:
-    server = start_server(noting, env={"PYFUNC_FAST_LANE": lane})
+    server = start_server(noting, env={**TRUSTED, "PYFUNC_FAST_LANE": lane})
     clients = [Client(server, first=1_000_000 * (1 + each)) for each in range(CLIENTS)]
     for client in clients:
         client.start()
@@ -125,7 +128,7 @@ def test_no_request_is_lost(
 
 def test_memory_stays_flat(start_server: Callable[..., Any], noting: Path) -> None:
     """Good and bad requests in any order; a leak of 2 KiB a request would show."""
-    server = start_server(noting)
+    server = start_server(noting, env=TRUSTED)
     order = random.Random(0)
     good = json.dumps(body(5.0)).encode()
     large = json.dumps(

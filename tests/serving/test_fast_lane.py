@@ -384,7 +384,8 @@ def test_a_model_that_fails(start_twins: Any, tmp_path: Path, monkeypatch: Any) 
 
     rows = pd.DataFrame({"x": [1.0, 2.0]})
     model = Failing().fit(rows)
-    twins = start_twins(package_model(model, rows, path=tmp_path / "b", name="failing").path)
+    bundle = package_model(model, rows, path=tmp_path / "b", name="failing")
+    twins = start_twins(bundle.path, env={"PYFUNC_TRUST": "code"})  # it is a pickle
 
     def ask(value: float) -> Any:
         tensor = {"name": "x", "shape": [1], "datatype": "FP64", "data": [value]}

@@ -57,6 +57,12 @@ mlflow.models.set_model(Model())
 """
 
 
+@pytest.fixture(autouse=True)
+def trust(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Loading such a model imports and mostly unpickles what is in it."""
+    monkeypatch.setenv("PYFUNC_TRUST", "code")
+
+
 @pytest.fixture
 def save(tmp_path: Path) -> Callable[..., Path]:
     """Save a Python model whose ``predict`` has the given body."""

@@ -294,7 +294,8 @@ def slow_server(start_twins: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatc
 
     rows = pd.DataFrame({"seconds": [0.0, 1.0]})
     model = SlowRegressor().fit(rows)
-    return start_twins(package_model(model, rows, path=tmp_path / "bundle", name="slow").path)
+    bundle = package_model(model, rows, path=tmp_path / "bundle", name="slow")
+    return start_twins(bundle.path, env={"PYFUNC_TRUST": "code"})  # it is a pickle
 
 
 def test_probes_answer_during_a_slow_predict(slow_server: Any) -> None:

@@ -157,7 +157,7 @@ def test_a_model_is_never_served_as_if_it_had_been_verified(
     ports = ("--http-port", "0", "--grpc-port", "0", "--metrics-port", "0")
     done = serve(bundle, *ports)
     assert done.returncode == 3, done.stdout
-    assert f"{variable} is set, and this version" in done.stdout
+    assert "cannot serve: /etc/keys/verify-key.pem: expected a file in PEM" in done.stdout
     assert "Traceback" not in done.stdout
 
 

@@ -25,6 +25,9 @@ from pyfunc_packaging import package_model
 
 PATIENCE = 60
 
+#: The model of these tests is a pickle.
+TRUSTED = {"PYFUNC_TRUST": "code"}
+
 #: The model says with its input what it should do: sleep for that many seconds, or misbehave.
 HANG, SPIN, EXIT, FEWER, TEXT, RAISE = -1.0, -2.0, -3.0, -4.0, -5.0, -6.0
 
@@ -125,7 +128,7 @@ def count_in_progress(server: Any) -> int:
 
 @pytest.fixture(scope="module")
 def twins(start_twins: Any, troubled: Path) -> Any:
-    return start_twins(troubled, env={"PYFUNC_MAX_QUEUE": "2"})
+    return start_twins(troubled, env={**TRUSTED, "PYFUNC_MAX_QUEUE": "2"})
 
 
 @pytest.mark.parametrize(
@@ -253,7 +256,7 @@ def test_a_request_whose_client_has_left_makes_room(twins: Any) -> None:
 
 
 def test_a_predict_that_hangs(start_twins: Any, troubled: Path) -> None:
-    twins = start_twins(troubled, env={"PYFUNC_PREDICT_TIMEOUT": "1"})
+    twins = start_twins(troubled, env={**TRUSTED, "PYFUNC_PREDICT_TIMEOUT": "1"})
     for hung in (1, 2):
         answer = twins.infer("troubled", body(HANG))
         assert answer.status == 504, answer.text
@@ -288,7 +291,7 @@ def test_a_predict_that_hangs(start_twins: Any, troubled: Path) -> None:
 def test_settings_that_are_no_numbers(
     start_server: Callable[..., Any], troubled: Path, variable: str, value: str
 ) -> None:
-    server = start_server(troubled, env={variable: value}, wait=False)
+    server = start_server(troubled, env={**TRUSTED, variable: value}, wait=False)
     assert server.process.wait(timeout=PATIENCE) == 3
     assert f"{variable} should be a number of" in server.log
     assert f"found '{value}'" in server.log
@@ -330,7 +333,7 @@ def test_probes_answer_during_a_slow_predict(twins: Any, wish: float) -> None:
 def test_what_runs_and_what_waits_is_answered_before_the_end(
     start_server: Callable[..., Any], troubled: Path, sent: signal.Signals
 ) -> None:
-    server = start_server(troubled)
+    server = start_server(troubled, env=TRUSTED)
     with grpc.insecure_channel(f"127.0.0.1:{server.ports['grpc']}") as channel:
         call = GRPCInferenceServiceStub(channel).ModelInfer.future(message(1.0))
         wait_until(lambda: "predicting 1.0" in server.log)
