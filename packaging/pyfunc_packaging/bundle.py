@@ -180,6 +180,12 @@ class Bundle:
             f"  digest   {self.digest[:19]}…"
         )
 
+    def _repr_html_(self) -> str:
+        """What a notebook shows."""
+        from pyfunc_packaging.display import to_html
+
+        return to_html(self)
+
 
 def compiled(facts: Mapping[str, Any]) -> str:
     """One line on the compiled graph."""

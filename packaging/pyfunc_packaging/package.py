@@ -52,6 +52,7 @@ from pyfunc_packaging.mlmodel import (
 from pyfunc_packaging.modules import copy_modules, pins, split_modules
 from pyfunc_packaging.profile import profile
 from pyfunc_packaging.reference import Stored, save_reference
+from pyfunc_packaging.report import Subject, write_report
 from pyfunc_packaging.schema import Schema
 from pyfunc_packaging.scoring import predict_outputs
 from pyfunc_packaging.trial import make_schema
@@ -90,6 +91,7 @@ def package_model(
     extra_pip_requirements: Sequence[str] = (),
     metadata: Mapping[str, Any] | None = None,
     compile: Compile = "auto",  # noqa: A002 - what it does; nobody compiles Python code here
+    report: bool = True,
     log: bool = False,
     registered_model_name: str | None = None,
     alias: str | None = None,
@@ -109,7 +111,8 @@ def package_model(
         Name of the model, by which it is served: letters, digits, ``.``, ``_`` and ``-``.
         The first few stand in the bundle, as golden rows and examples.
     y : Series, DataFrame or array of n values, optional
-        The target; its name becomes the name of the output, except for a classifier's.
+        The target; its name becomes the name of the output, except for a classifier's. The
+        report measures the model on `X` and `y`.
     output_name : str, optional
         Name of the output, where ``y`` does not give it. Default ``"prediction"``. A classifier of
         one target has the output ``"label"``, whatever the target is called, which this renames,
@@ -127,6 +130,9 @@ def package_model(
         with the pipeline on `X` and on rows made to tell them apart; where they differ, or a step
         cannot be compiled, ``"auto"`` lets the bundle be served by the pipeline itself and
         ``"require"`` raises.
+    report : bool
+        Whether to write ``report.html``, the model card: quality on the given rows, what they
+        look like, compilation, how to call the model.
     log : bool
         Also log the bundle to MLflow, within the active run or one of its own.
     registered_model_name : str, optional
@@ -191,6 +197,8 @@ def package_model(
                     staging,
                     model=model,
                     rows=X,
+                    y=y,
+                    report=report,
                     schema=schema,
                     compilation=compilation,
                     name=name,
@@ -254,6 +262,8 @@ def _write(
     *,
     model: Any,
     rows: pd.DataFrame,
+    y: Any,
+    report: bool,
     schema: Schema,
     compilation: Compilation,
     name: str,
@@ -274,7 +284,8 @@ def _write(
 
     golden = _make_golden(model, schema, rows)
     write_json(data / "golden.json", golden)
-    write_json(data / "profile.json", profile(schema.columns, rows))
+    summary = profile(schema.columns, rows)
+    write_json(data / "profile.json", summary)
     write_examples(directory, golden["request"])
     if compilation.graph is not None:
         libraries = (*libraries, "onnxruntime")
@@ -282,18 +293,37 @@ def _write(
     write_mlmodel(
         directory, schema=schema, requirements=requirements, metadata=metadata, identity=identity
     )
+    versions = _versions(requirements)
+    reference = {
+        "file": f"data/{stored.file}",
+        "serialization": stored.serialization,
+        "reason": stored.reason,
+    }
+    metrics = []
+    if report:
+        subject = Subject(
+            name=name,
+            model=model,
+            rows=rows,
+            y=y,
+            schema=schema,
+            graph=compilation.graph,
+            compilation=compilation.facts,
+            reference=reference,
+            versions=versions,
+            golden=golden,
+            profile=summary,
+        )
+        metrics = write_report(directory, subject)
     manifest = {
         "format_version": FORMAT_VERSION,
         "name": name,
         "engine": "pyfunc" if compilation.graph is None else "onnx",
         "schema": schema.to_dict(),
-        "versions": _versions(requirements),
-        "reference": {
-            "file": f"data/{stored.file}",
-            "serialization": stored.serialization,
-            "reason": stored.reason,
-        },
+        "versions": versions,
+        "reference": reference,
         "compilation": compilation.facts,
+        "metrics": metrics,
         "code": carried,
         "files": {
             str(file.relative_to(directory)): file_digest(file)
