@@ -25,6 +25,7 @@ if TYPE_CHECKING:
     import pandas as pd
     from mlflow.models import ModelSignature
 
+    from pyfunc_packaging.endpoint import Endpoint
     from pyfunc_packaging.scoring import Scorer
 
 #: The format that this version writes. Raised when an older version could misread a bundle.
@@ -128,6 +129,27 @@ class Bundle:
             If the rows do not fit the signature.
         """
         return self._scorer.predict(data)
+
+    def serve(self) -> Endpoint:
+        """Serve the bundle from this machine, as ``pyfunc serve`` does, to try it.
+
+        Returns
+        -------
+        Endpoint
+            A context manager: the server is ready within, and gone afterwards.
+
+        Raises
+        ------
+        MissingDependency
+            If MLServer is not installed.
+
+        Examples
+        --------
+        ``with bundle.serve() as endpoint: endpoint.predict(rows)``
+        """
+        from pyfunc_packaging.endpoint import Endpoint
+
+        return Endpoint(self)
 
     def verify_files(self) -> None:
         """Check every file against the digest in the manifest, and that no other was added.

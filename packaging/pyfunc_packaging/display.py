@@ -94,10 +94,12 @@ def _engine(bundle: Bundle) -> str:
         return f"pyfunc, the pipeline itself; not compiled ({escape(f'{step}{reason}')})"
     seconds = facts["seconds"]["one row"]
     times = seconds["pyfunc"] / seconds["onnx"]
+    most = facts["max_relative"]
+    equal = f"relative difference at most {most:.0e}" if most else "to the last bit"
     return (
         f"onnx: one row in {seconds['onnx'] * 1e6:,.0f} µs,"
         f" <strong>{times:,.0f} times as fast</strong> as the pipeline; equal to it on"
-        f" {facts['rows']:,} rows (relative difference at most {facts['max_relative']:.0e})"
+        f" {facts['rows']:,} rows ({equal})"
     )
 
 

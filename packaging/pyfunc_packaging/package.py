@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
 import errno
 import importlib.metadata
 import os
@@ -10,9 +9,8 @@ import platform
 import re
 import shutil
 import tempfile
-import time
 import warnings
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -51,6 +49,7 @@ from pyfunc_packaging.mlmodel import (
 )
 from pyfunc_packaging.modules import copy_modules, pins, split_modules
 from pyfunc_packaging.profile import profile
+from pyfunc_packaging.progress import Steps
 from pyfunc_packaging.reference import Stored, save_reference
 from pyfunc_packaging.report import Subject, write_report
 from pyfunc_packaging.schema import Schema
@@ -92,6 +91,7 @@ def package_model(
     metadata: Mapping[str, Any] | None = None,
     compile: Compile = "auto",  # noqa: A002 - what it does; nobody compiles Python code here
     report: bool = True,
+    progress: bool | None = None,
     log: bool = False,
     registered_model_name: str | None = None,
     alias: str | None = None,
@@ -133,6 +133,8 @@ def package_model(
     report : bool
         Whether to write ``report.html``, the model card: quality on the given rows, what they
         look like, compilation, how to call the model.
+    progress : bool, optional
+        Whether to show a bar that names each step. Default: in notebooks and terminals only.
     log : bool
         Also log the bundle to MLflow, within the active run or one of its own.
     registered_model_name : str, optional
@@ -182,17 +184,17 @@ def package_model(
             raise InvalidArgument(f"{argument} should be a list, found {value!r}; pass [{value!r}]")
     check_choice(compile)
     _check_arguments(path, name, overwrite, alias, registered_model_name)
-    timings: dict[str, float] = {}
-    with _timed(timings, "schema"):
+    steps = Steps(4, f"package {name}", shown=progress)
+    with steps.step("schema"):
         schema = make_schema(model, X, y, output_name)
-    with _timed(timings, "compile"):
+    with steps.step("compile"):
         compilation = compile_model(model, schema, X, mode=compile)
 
     def write(identity: LoggedIdentity | None) -> Bundle:
         path.parent.mkdir(parents=True, exist_ok=True)
         staging = Path(tempfile.mkdtemp(prefix=f".{path.name}-", dir=path.parent))
         try:
-            with _timed(timings, "write"):
+            with steps.step("write"):
                 _write(
                     staging,
                     model=model,
@@ -207,25 +209,18 @@ def package_model(
                     metadata=metadata,
                     identity=identity,
                 )
-            with _timed(timings, "check"):
+            with steps.step("check"):
                 check_in_subprocess(staging)
             _move_into_place(staging, path, overwrite)
         finally:
             shutil.rmtree(staging, ignore_errors=True)
-        return replace(load_bundle(path), timings=timings)
+        return replace(load_bundle(path), timings=steps.timings)
 
     if log or registered_model_name is not None:
         from pyfunc_packaging.publish import publish
 
         return publish(write, name=name, registered_model_name=registered_model_name, alias=alias)
     return write(None)
-
-
-@contextlib.contextmanager
-def _timed(timings: dict[str, float], step: str) -> Iterator[None]:
-    start = time.perf_counter()
-    yield
-    timings[step] = time.perf_counter() - start
 
 
 def _check_arguments(

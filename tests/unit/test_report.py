@@ -179,6 +179,14 @@ def test_large_tables_stay_small(rows):
     assert len(html.encode()) < 300_000
 
 
+def test_wide_tables_show_their_first_columns():
+    wide = pd.DataFrame(np.random.default_rng(1).normal(size=(20, 160))).add_prefix("c")
+    html, _ = render(make_subject(LinearRegression().fit(wide, wide["c0"]), wide, None))
+    assert html.count("<article") == 150
+    assert "first 150 of 160" in html
+    assert "Takes 160 columns" in html
+
+
 def test_importance_finds_what_matters(regression):
     evaluation = evaluate(regression)
     found = permutation_importance(evaluation.targets[0], evaluation)

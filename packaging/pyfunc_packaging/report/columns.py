@@ -13,6 +13,8 @@ from pyfunc_packaging.report.subject import Subject
 from pyfunc_packaging.report.wording import number
 from pyfunc_packaging.schema import Column
 
+#: Columns that get a card; the page of a table of thousands would open in no browser.
+MAX_CARDS = 150
 _BINS = 30
 _MAX_CATEGORIES = 6
 #: A histogram leaves out this share of the rows at either end: a few giants would flatten it.
@@ -51,9 +53,10 @@ class Card:
 
 
 def describe_columns(subject: Subject) -> list[Card]:
-    """One card for each input column, in the signature's order."""
+    """One card for each of the first 150 input columns, in the signature's order."""
     profile = subject.profile["columns"]
-    return [_card(subject, column, profile[column.name]) for column in subject.schema.columns]
+    shown = subject.schema.columns[:MAX_CARDS]
+    return [_card(subject, column, profile[column.name]) for column in shown]
 
 
 def _card(subject: Subject, column: Column, summary: Mapping[str, Any]) -> Card:

@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 #: Parameters that are shown are cut to so many characters, and lists of columns to so many names.
-_MAX_TEXT = 90
+_MAX_TEXT = 400
 _MAX_COLUMNS = 12
 _MAX_DEPTH = 6
 
