@@ -26,6 +26,7 @@ if TYPE_CHECKING:
     import pandas as pd
     from mlflow.models import ModelSignature
 
+    from pyfunc_packaging.endpoint import Endpoint
     from pyfunc_packaging.scoring import Scorer
 
 #: The format that this version writes. Raised when an older version could misread a bundle.
@@ -132,6 +133,27 @@ class Bundle:
         """
         return self._scorer.predict(data)
 
+    def serve(self) -> Endpoint:
+        """Serve the bundle from this machine, as ``pyfunc serve`` does, to try it.
+
+        Returns
+        -------
+        Endpoint
+            A context manager: the server is ready within, and gone afterwards.
+
+        Raises
+        ------
+        MissingDependency
+            If MLServer is not installed.
+
+        Examples
+        --------
+        ``with bundle.serve() as endpoint: endpoint.predict(rows)``
+        """
+        from pyfunc_packaging.endpoint import Endpoint
+
+        return Endpoint(self)
+
     def verify_files(self, known: Mapping[str, str] | None = None) -> None:
         """Check every file against the digest in the manifest, and that no other was added.
 
@@ -187,6 +209,12 @@ class Bundle:
             f"  holds    the pipeline in {self.manifest['reference']['file']}\n"
             f"  digest   {self.digest[:19]}…"
         )
+
+    def _repr_html_(self) -> str:
+        """What a notebook shows."""
+        from pyfunc_packaging.display import to_html
+
+        return to_html(self)
 
 
 def compiled(facts: Mapping[str, Any]) -> str:

@@ -215,5 +215,9 @@ class ClientGone(NotAnswered):
     """The client closed its connection before its request was looked at."""
 
 
+class ServerNotStarted(PyFuncError, RuntimeError):
+    """A server that was started to try a bundle is not ready, or has ended."""
+
+
 class ModelFailure(PyFuncError, RuntimeError):
     """The model raised, or returned something that its signature does not allow."""

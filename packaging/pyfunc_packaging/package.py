@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
 import errno
 import importlib.metadata
 import os
@@ -10,9 +9,8 @@ import platform
 import re
 import shutil
 import tempfile
-import time
 import warnings
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -52,7 +50,9 @@ from pyfunc_packaging.mlmodel import (
 )
 from pyfunc_packaging.modules import copy_modules, pins, split_modules
 from pyfunc_packaging.profile import profile
+from pyfunc_packaging.progress import Steps
 from pyfunc_packaging.reference import Stored, save_reference
+from pyfunc_packaging.report import Subject, write_report
 from pyfunc_packaging.schema import Schema
 from pyfunc_packaging.scoring import predict_outputs
 from pyfunc_packaging.signing import sign_bundle
@@ -93,6 +93,8 @@ def package_model(
     metadata: Mapping[str, Any] | None = None,
     compile: Compile = "auto",  # noqa: A002 - what it does; nobody compiles Python code here
     signing_key: str | Path | None = None,
+    report: bool = True,
+    progress: bool | None = None,
     log: bool = False,
     registered_model_name: str | None = None,
     alias: str | None = None,
@@ -112,7 +114,8 @@ def package_model(
         Name of the model, by which it is served: letters, digits, ``.``, ``_`` and ``-``.
         The first few stand in the bundle, as golden rows and examples.
     y : Series, DataFrame or array of n values, optional
-        The target; its name becomes the name of the output, except for a classifier's.
+        The target; its name becomes the name of the output, except for a classifier's. The
+        report measures the model on `X` and `y`.
     output_name : str, optional
         Name of the output, where ``y`` does not give it. Default ``"prediction"``. A classifier of
         one target has the output ``"label"``, whatever the target is called, which this renames,
@@ -132,6 +135,11 @@ def package_model(
         ``"require"`` raises.
     signing_key : str or pathlib.Path, optional
         PEM file with a private key to sign the bundle with; see :mod:`pyfunc_packaging.signing`.
+    report : bool
+        Whether to write ``report.html``, the model card: quality on the given rows, what they
+        look like, compilation, how to call the model.
+    progress : bool, optional
+        Whether to show a bar that names each step. Default: in notebooks and terminals only.
     log : bool
         Also log the bundle to MLflow, within the active run or one of its own.
     registered_model_name : str, optional
@@ -185,21 +193,23 @@ def package_model(
     if signing_key is not None and not Path(signing_key).is_file():
         raise InvalidKey(f"{signing_key}: expected a file with a private key in PEM, found none")
     _check_arguments(path, name, overwrite, alias, registered_model_name)
-    timings: dict[str, float] = {}
-    with _timed(timings, "schema"):
+    steps = Steps(4 + (signing_key is not None), f"package {name}", shown=progress)
+    with steps.step("schema"):
         schema = make_schema(model, X, y, output_name)
-    with _timed(timings, "compile"):
+    with steps.step("compile"):
         compilation = compile_model(model, schema, X, mode=compile)
 
     def write(identity: LoggedIdentity | None) -> Bundle:
         path.parent.mkdir(parents=True, exist_ok=True)
         staging = Path(tempfile.mkdtemp(prefix=f".{path.name}-", dir=path.parent))
         try:
-            with _timed(timings, "write"):
+            with steps.step("write"):
                 _write(
                     staging,
                     model=model,
                     rows=X,
+                    y=y,
+                    report=report,
                     schema=schema,
                     compilation=compilation,
                     name=name,
@@ -208,28 +218,21 @@ def package_model(
                     metadata=metadata,
                     identity=identity,
                 )
-            with _timed(timings, "check"):
+            with steps.step("check"):
                 check_in_subprocess(staging)
             if signing_key is not None:
-                with _timed(timings, "sign"):
+                with steps.step("sign"):
                     sign_bundle(staging, private_key=signing_key)
             _move_into_place(staging, path, overwrite)
         finally:
             shutil.rmtree(staging, ignore_errors=True)
-        return replace(load_bundle(path), timings=timings)
+        return replace(load_bundle(path), timings=steps.timings)
 
     if log or registered_model_name is not None:
         from pyfunc_packaging.publish import publish
 
         return publish(write, name=name, registered_model_name=registered_model_name, alias=alias)
     return write(None)
-
-
-@contextlib.contextmanager
-def _timed(timings: dict[str, float], step: str) -> Iterator[None]:
-    start = time.perf_counter()
-    yield
-    timings[step] = time.perf_counter() - start
 
 
 def _check_arguments(
@@ -266,6 +269,8 @@ def _write(
     *,
     model: Any,
     rows: pd.DataFrame,
+    y: Any,
+    report: bool,
     schema: Schema,
     compilation: Compilation,
     name: str,
@@ -286,7 +291,8 @@ def _write(
 
     golden = _make_golden(model, schema, rows)
     write_json(data / "golden.json", golden)
-    write_json(data / "profile.json", profile(schema.columns, rows))
+    summary = profile(schema.columns, rows)
+    write_json(data / "profile.json", summary)
     write_examples(directory, golden["request"])
     if compilation.graph is not None:
         libraries = (*libraries, "onnxruntime")
@@ -294,18 +300,37 @@ def _write(
     write_mlmodel(
         directory, schema=schema, requirements=requirements, metadata=metadata, identity=identity
     )
+    versions = _versions(requirements)
+    reference = {
+        "file": f"data/{stored.file}",
+        "serialization": stored.serialization,
+        "reason": stored.reason,
+    }
+    metrics = []
+    if report:
+        subject = Subject(
+            name=name,
+            model=model,
+            rows=rows,
+            y=y,
+            schema=schema,
+            graph=compilation.graph,
+            compilation=compilation.facts,
+            reference=reference,
+            versions=versions,
+            golden=golden,
+            profile=summary,
+        )
+        metrics = write_report(directory, subject)
     manifest = {
         "format_version": FORMAT_VERSION,
         "name": name,
         "engine": "pyfunc" if compilation.graph is None else "onnx",
         "schema": schema.to_dict(),
-        "versions": _versions(requirements),
-        "reference": {
-            "file": f"data/{stored.file}",
-            "serialization": stored.serialization,
-            "reason": stored.reason,
-        },
+        "versions": versions,
+        "reference": reference,
         "compilation": compilation.facts,
+        "metrics": metrics,
         "code": carried,
         "files": {
             str(file.relative_to(directory)): file_digest(file)

@@ -124,6 +124,32 @@ def empty(output: Column | Tensor) -> Array:
     return np.empty(shape, "object" if output.datatype == "BYTES" else output.dtype)
 
 
+def arrange(
+    result: dict[str, Array], outputs: Sequence[Column | Tensor], index: Any
+) -> Array | pd.DataFrame | dict[str, Array]:
+    """Predictions by output name as MLflow returns them; see :meth:`Scorer.predict`.
+
+    Parameters
+    ----------
+    result : dict of str to ndarray of shape (n, ...)
+    outputs : sequence of Column or Tensor
+    index : pandas.Index
+        Of the rows that were predicted.
+
+    Examples
+    --------
+    >>> arrange({"price": np.array([1.5])}, [Column("price", "double")], [0])
+    array([1.5])
+    """
+    import pandas as pd
+
+    if len(result) == 1:
+        return next(iter(result.values()))
+    if any(isinstance(output, Tensor) for output in outputs):
+        return result
+    return pd.DataFrame(result, index=index)
+
+
 class Scorer:
     """A bundle's compiled graph or its reference pipeline, loaded.
 
@@ -184,16 +210,10 @@ class Scorer:
         ModelFailure
             If the model does not return one prediction a row.
         """
-        import pandas as pd
-
         from pyfunc_packaging.frame import from_frame
 
         result = self.predict_columns(from_frame(self.schema, data), len(data))
-        if len(result) == 1:
-            return next(iter(result.values()))
-        if any(isinstance(output, Tensor) for output in self.schema.outputs):
-            return result
-        return pd.DataFrame(result, index=data.index)
+        return arrange(result, self.schema.outputs, data.index)
 
     def predict_columns(self, columns: Mapping[str, Array], rows: int) -> dict[str, Array]:
         """Predict decoded columns, each of shape (rows,); see :mod:`pyfunc_packaging.frame`.

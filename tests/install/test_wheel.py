@@ -26,7 +26,7 @@ def test_wheel_holds_our_two_packages_and_every_module(wheel: Path) -> None:
         modules = {
             f"{package}/{file.relative_to(folder)}"
             for file in folder.rglob("*")
-            if file.suffix == ".py" or file.name == "py.typed"
+            if file.suffix in (".py", ".html") or file.name == "py.typed"
         }
         assert modules <= names
     for source in ("docker/Dockerfile", "constraints/runtime.txt"):  # links in the sources
