@@ -71,6 +71,7 @@ def test_bundle_holds_what_the_design_says(
         "data/profile.json",
         "input_example.json",
         "python_env.yaml",
+        "report.html",
         "requirements.txt",
         "serving_input_example.json",
     } <= files
@@ -171,6 +172,7 @@ def test_every_dtype_reaches_the_model_as_in_training(
     np.testing.assert_array_equal(loaded.predict(rows), expected)
     column = bundle.schema.columns[2]
     assert column.dtype == str(rows["column"].dtype)
+    assert "<h3>column</h3>" in (bundle.path / "report.html").read_text(encoding="utf-8")
     assert column.nullable or not rows["column"].isna().any()
 
 

@@ -120,7 +120,8 @@ def _plots(place: int, target: Target) -> list[tuple[str, str, Markup]]:
     else:
         right = target.chances.argmax(axis=1) == target.actual
         chance, label = target.chances.max(axis=1), "probability of the likeliest label"
-    words = "On the dashed line a probability of 0.8 is right in 8 of 10 rows."
+    second = f"The second label is {target.classes[1]}. " if len(target.classes) == 2 else ""
+    words = f"{second}On the dashed line a probability of 0.8 is right in 8 of 10 rows."
     return [("Calibration", words, _markup(plots.calibration(right, chance, label, key)))]
 
 
