@@ -160,7 +160,8 @@ def check_size(size: int, limit: int) -> None:
 
 def _is_json(content_type: str) -> bool:
     kind = content_type.split(";", maxsplit=1)[0].strip().lower()
-    return kind in ("", "application/json") or (
+    # tritonclient.http.aio calls everything bytes, also what is JSON only
+    return kind in ("", "application/json", "application/octet-stream") or (
         kind.startswith("application/") and kind.endswith("+json")
     )
 

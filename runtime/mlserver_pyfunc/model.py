@@ -88,6 +88,8 @@ class PyFuncRuntime(MLModel):  # type: ignore[misc]  # MLServer is not typed
         self._decoder = Decoder(schema, self.plain)
         self._encoder = Encoder(schema.outputs)
         self._settings.platform = self._settings.platform or self._engine.platform
+        if self.version is not None:
+            self._settings.versions = [self.version]
         self.inputs = [_metadata(field) for field in schema.inputs]
         self.outputs = [_metadata(field) for field in schema.outputs]
         if isinstance(self._engine, BundleEngine):
