@@ -13,6 +13,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
+import numpy.typing as npt
 
 from mlserver_pyfunc.elements import NUMBERS
 from pyfunc_packaging.errors import InvalidRequest
@@ -80,10 +81,8 @@ def _attach(tensor: dict[str, Any], content: bytes) -> None:
     if datatype == "BYTES":
         tensor["data"] = split_elements(name, content, count)
         return
-    if datatype == "BF16":  # the upper half of a float32, which holds it exactly
-        _check_length(name, datatype, shape, content, 2 * count, "bytes")
-        halves = np.frombuffer(content, "<u2").astype(np.uint32)
-        tensor.update(datatype="FP32", data=(halves << 16).view(np.float32))
+    if datatype == "BF16":
+        tensor.update(datatype="FP32", data=widen_bfloat16(name, shape, content))
         return
     if not isinstance(datatype, str) or datatype not in NUMBERS:
         known = ", ".join([*NUMBERS, "BF16", "BYTES"])
@@ -93,6 +92,35 @@ def _attach(tensor: dict[str, Any], content: bytes) -> None:
     check_numbers(name, datatype, shape, content)
     dtype = NUMBERS[datatype]
     tensor["data"] = np.frombuffer(content, dtype.newbyteorder("<")).astype(dtype, copy=False)
+
+
+def widen_bfloat16(
+    name: Any, shape: list[int], content: bytes, *, what: str = "bytes"
+) -> npt.NDArray[np.float32]:
+    r"""The numbers of a BF16 tensor, which are the upper halves of float32 numbers.
+
+    Parameters
+    ----------
+    name : str
+        Of the input, for messages.
+    shape : list of int
+    content : bytes
+    what : str
+        What the message calls them.
+
+    Raises
+    ------
+    InvalidRequest
+        If their number does not fit the shape.
+
+    Examples
+    --------
+    >>> widen_bfloat16("x", [2], b"\xc0\x3f\x80\xff")
+    array([ 1.5, -inf], dtype=float32)
+    """
+    _check_length(name, "BF16", shape, content, 2 * math.prod(shape), what)
+    halves = np.frombuffer(content, "<u2").astype(np.uint32)
+    return (halves << 16).view(np.float32)
 
 
 def check_numbers(
