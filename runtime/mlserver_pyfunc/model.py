@@ -35,7 +35,7 @@ from mlserver_pyfunc.plain import Decoded, PlainReader
 from mlserver_pyfunc.status import to_mlserver_error
 from pyfunc_packaging.errors import ModelFailure, PyFuncError, WrongPredictions
 from pyfunc_packaging.golden import differences
-from pyfunc_packaging.schema import Column, Tensor
+from pyfunc_packaging.schema import Column, Schema, Tensor
 
 #: Seconds for which one request may hold up the event loop, and the probes with it, and for which
 #: all requests in one turn of the loop may. A longer request goes to a thread, which costs it some
@@ -97,6 +97,18 @@ class PyFuncRuntime(MLModel):  # type: ignore[misc]  # MLServer is not typed
             if self._engine.concurrent:
                 self._prompt_rows = await self._load_in_thread(self._count_prompt_rows, request)
         return True
+
+    @property
+    def schema(self) -> Schema:
+        """What the model takes and returns."""
+        return self._engine.schema
+
+    def read_example(self) -> dict[str, Any] | None:
+        """A request that works: the golden rows, where there are any."""
+        if not isinstance(self._engine, BundleEngine):
+            return None
+        request: dict[str, Any] = self._engine.bundle.golden()["request"]
+        return request
 
     @property
     def alive(self) -> bool:

@@ -16,6 +16,7 @@ from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 
 from mlserver_pyfunc.bodies import check_size, join, read_limit, receive_messages
+from mlserver_pyfunc.openapi import ModelDocs
 from mlserver_pyfunc.status import to_mlserver_error
 from pyfunc_packaging.errors import InvalidRequest
 
@@ -38,6 +39,7 @@ class ProtocolRoutes:
     def __init__(self, data_plane: DataPlane, repository: ModelRepositoryHandlers) -> None:
         self._data_plane = data_plane
         self._repository = repository
+        self._docs = ModelDocs(data_plane)
         self._limit = read_limit()
 
     def find(self, path: str) -> tuple[Endpoint, str] | None:
@@ -56,6 +58,10 @@ class ProtocolRoutes:
             return self.model_ready, "GET"
         if path == "/v2/repository/index":
             return self.index, "POST"
+        if path.startswith("/v2/models/") and path.endswith("/docs/dataplane.json"):
+            return self._docs.document, "GET"
+        if path.startswith("/v2/models/") and path.endswith("/docs"):
+            return self._docs.page, "GET"
         return None
 
     async def live(self, request: Request) -> Response:
