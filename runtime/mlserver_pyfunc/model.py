@@ -30,10 +30,11 @@ from mlserver_pyfunc.decode import Decoder, InputTensor
 from mlserver_pyfunc.encode import Encoded, Encoder
 from mlserver_pyfunc.engines import BundleEngine, Engine, load_engine
 from mlserver_pyfunc.executor import ExecutorClosed, make_executor
+from mlserver_pyfunc.limits import INPUTS_VARIABLE, check_rows, read_limits
 from mlserver_pyfunc.params import read_extras, read_params
 from mlserver_pyfunc.plain import Decoded, PlainReader
 from mlserver_pyfunc.status import to_mlserver_error
-from pyfunc_packaging.errors import ModelFailure, PyFuncError, WrongPredictions
+from pyfunc_packaging.errors import InvalidSetting, ModelFailure, PyFuncError, WrongPredictions
 from pyfunc_packaging.golden import differences
 from pyfunc_packaging.schema import Column, Schema, Tensor
 
@@ -71,6 +72,7 @@ class PyFuncRuntime(MLModel):  # type: ignore[misc]  # MLServer is not typed
         # keeps a slow predict from holding up the event loop, and with it the probes.
         self._executor = make_executor()
         self._prompt_rows = 0
+        self._max_rows: int | None = None  # none while the golden rows are predicted
         self._spent = 0.0  # seconds, in this turn of the event loop
 
     async def load(self) -> bool:
@@ -83,6 +85,7 @@ class PyFuncRuntime(MLModel):  # type: ignore[misc]  # MLServer is not typed
         """
         self._engine: Engine = await self._load_in_thread(load_engine, await self._find_model())
         schema = self._engine.schema
+        _check_limits(schema)
         self._params = schema.params
         self.plain = PlainReader(schema)
         self._decoder = Decoder(schema, self.plain)
@@ -96,6 +99,7 @@ class PyFuncRuntime(MLModel):  # type: ignore[misc]  # MLServer is not typed
             request = await self._load_in_thread(self._check_golden, self._engine)
             if self._engine.concurrent:
                 self._prompt_rows = await self._load_in_thread(self._count_prompt_rows, request)
+        self._max_rows = read_limits().rows
         return True
 
     @property
@@ -250,6 +254,8 @@ class PyFuncRuntime(MLModel):  # type: ignore[misc]  # MLServer is not typed
         names = self._encoder.select(requested)
         params = read_params(self._params, parameters)
         decoded = inputs if isinstance(inputs, Decoded) else self._decoder.decode(inputs)
+        if self._max_rows is not None:
+            check_rows(decoded.rows, self._max_rows)
         predictions = self._engine.predict(decoded.values, rows=decoded.rows, params=params)
         return self._encoder.encode(predictions, rows=decoded.rows, names=names)
 
@@ -292,6 +298,15 @@ class PyFuncRuntime(MLModel):  # type: ignore[misc]  # MLServer is not typed
 
 #: How often the golden rows are repeated, to see what a row costs among many.
 _TIMES = 50
+
+
+def _check_limits(schema: Schema) -> None:
+    limit = read_limits().inputs
+    if len(schema.inputs) > limit:
+        raise InvalidSetting(
+            f"{INPUTS_VARIABLE} is {limit}, and the model has {len(schema.inputs)} inputs: it would"
+            f" refuse every request; set at least as many"
+        )
 
 
 def _to_mlserver(outputs: Sequence[Encoded]) -> list[ResponseOutput]:
