@@ -36,7 +36,8 @@ check: install  ## format, lint, types, unit tests and doctests: under a minute
 
 test: check  ## check, then everything that compiles, serves, installs or runs end to end
 	$(PYTEST) --numprocesses 2 --dist worksteal tests/compile
-	$(PYTEST) --numprocesses 2 --dist loadfile tests/serving tests/e2e tests/install tests/fuzz
+	$(PYTEST) --numprocesses 2 --dist loadfile tests/serving tests/conformance tests/e2e \
+	    tests/install tests/fuzz
 
 FUZZ_SECONDS ?= 300
 

@@ -196,7 +196,7 @@ class InvalidRequest(PyFuncError, ValueError):
 
 
 class RequestTooLarge(InvalidRequest):
-    """A request has more bytes than the server takes."""
+    """A request has more bytes, rows or inputs than the server takes."""
 
 
 class NotAnswered(PyFuncError):

@@ -101,6 +101,9 @@ def render_inference_service(
           protocolVersion: v2
           runtime: mlserver-pyfunc
           storageUri: s3://models/price/3
+          env:
+          - name: MLSERVER_MODEL_VERSION
+            value: '3'
     """
     _check_label("name", name, _LONGEST_NAME)
     if namespace is not None:
@@ -127,9 +130,13 @@ def render_inference_service(
         "runtime": runtime,
         "storageUri": model.uri,
     }
+    env: list[dict[str, Any]] = []
+    if model.version is not None:  # what the server says of its model; the bundle cannot know it
+        env.append({"name": "MLSERVER_MODEL_VERSION", "value": model.version})
     if verify_key_secret is not None:
         reference = {"name": verify_key_secret, "key": VERIFY_KEY}
-        container["env"] = [{"name": "PYFUNC_VERIFY_KEY", "valueFrom": {"secretKeyRef": reference}}]
+        env.append({"name": "PYFUNC_VERIFY_KEY", "valueFrom": {"secretKeyRef": reference}})
+    container["env"] = env or None
     predictor = {
         "serviceAccountName": service_account,
         "minReplicas": min_replicas,
@@ -137,7 +144,7 @@ def render_inference_service(
         "scaleMetric": None if target_concurrency is None else "concurrency",
         "scaleTarget": target_concurrency,
         "canaryTrafficPercent": canary_percent,
-        "model": container,
+        "model": _given(container),
     }
     service = {
         "apiVersion": "serving.kserve.io/v1beta1",

@@ -115,10 +115,8 @@ def read_tensor(name: Any, datatype: Any, shape: list[int], content: Bytes) -> t
     if datatype == "BYTES":
         repeated = read_repeated(content, count)
         return datatype, split_elements(name, content, count) if repeated is None else repeated
-    if datatype == "BF16":  # the upper half of a float32, which holds it exactly
-        _check_length(name, datatype, shape, content, 2 * count, "bytes")
-        halves = np.frombuffer(content, "<u2").astype(np.uint32)
-        return "FP32", (halves << 16).view(np.float32)
+    if datatype == "BF16":
+        return "FP32", widen_bfloat16(name, shape, content)
     if not isinstance(datatype, str) or datatype not in NUMBERS:
         known = ", ".join([*NUMBERS, "BF16", "BYTES"])
         raise InvalidRequest(
@@ -127,6 +125,35 @@ def read_tensor(name: Any, datatype: Any, shape: list[int], content: Bytes) -> t
     check_numbers(name, datatype, shape, content)
     dtype = NUMBERS[datatype]
     return datatype, np.frombuffer(content, dtype.newbyteorder("<")).astype(dtype, copy=False)
+
+
+def widen_bfloat16(
+    name: Any, shape: list[int], content: Bytes, *, what: str = "bytes"
+) -> npt.NDArray[np.float32]:
+    r"""The numbers of a BF16 tensor, which are the upper halves of float32 numbers.
+
+    Parameters
+    ----------
+    name : str
+        Of the input, for messages.
+    shape : list of int
+    content : bytes
+    what : str
+        What the message calls them.
+
+    Raises
+    ------
+    InvalidRequest
+        If their number does not fit the shape.
+
+    Examples
+    --------
+    >>> widen_bfloat16("x", [2], b"\xc0\x3f\x80\xff")
+    array([ 1.5, -inf], dtype=float32)
+    """
+    _check_length(name, "BF16", shape, content, 2 * math.prod(shape), what)
+    halves = np.frombuffer(content, "<u2").astype(np.uint32)
+    return (halves << 16).view(np.float32)
 
 
 def check_numbers(

@@ -13,14 +13,13 @@ import orjson
 
 from mlserver_pyfunc import binary_tensors
 from mlserver_pyfunc.exact_json import parse_exactly
+from mlserver_pyfunc.limits import check_inputs, read_limits
 from pyfunc_packaging.errors import InvalidArgument, InvalidRequest, RequestTooLarge
 
 #: Limits the size of a request's body, compressed or not.
 LIMIT_VARIABLE = "PYFUNC_MAX_BODY_BYTES"
 #: A million rows of ten columns as JSON.
 DEFAULT_LIMIT = 256 * 1024 * 1024
-#: More inputs than any model has; each costs memory before it can be refused.
-MAX_INPUTS = 10_000
 
 Message = dict[str, Any]
 Receive = Callable[[], Awaitable[Any]]
@@ -134,8 +133,8 @@ def parse_body(body: bytes, headers: BodyHeaders, limit: int) -> Any:
     except orjson.JSONDecodeError as error:
         raise InvalidRequest(f"the body is not JSON: {error.msg}") from error
     inputs = content.get("inputs") if isinstance(content, dict) else None
-    if isinstance(inputs, list) and len(inputs) > MAX_INPUTS:
-        raise InvalidRequest(f"expected at most {MAX_INPUTS} inputs, got {len(inputs)}")
+    if isinstance(inputs, list):
+        check_inputs(len(inputs), read_limits().inputs)
     if tail is not None:
         binary_tensors.attach_tensors(content, tail)
     return content
@@ -160,7 +159,8 @@ def check_size(size: int, limit: int) -> None:
 
 def _is_json(content_type: str) -> bool:
     kind = content_type.split(";", maxsplit=1)[0].strip().lower()
-    return kind in ("", "application/json") or (
+    # tritonclient.http.aio calls everything bytes, also what is JSON only
+    return kind in ("", "application/json", "application/octet-stream") or (
         kind.startswith("application/") and kind.endswith("+json")
     )
 

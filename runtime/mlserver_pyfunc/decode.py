@@ -16,6 +16,7 @@ import numpy as np
 import numpy.typing as npt
 
 from mlserver_pyfunc.elements import Array, read_elements
+from mlserver_pyfunc.limits import check_inputs, read_limits
 from mlserver_pyfunc.plain import Decoded, PlainReader
 from mlserver_pyfunc.text import read_binary, read_datetimes, read_text
 from pyfunc_packaging.errors import InvalidRequest
@@ -70,6 +71,7 @@ class Decoder:
         plain = self._read_plain(inputs)
         if plain is not None:
             return plain
+        check_inputs(len(inputs), read_limits().inputs)
         tensors: dict[str, InputTensor] = {}
         for tensor in inputs:
             if not isinstance(tensor.name, str):

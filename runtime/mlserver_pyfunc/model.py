@@ -30,13 +30,14 @@ from mlserver_pyfunc.decode import Decoder, InputTensor
 from mlserver_pyfunc.encode import Encoded, Encoder
 from mlserver_pyfunc.engines import BundleEngine, Engine, load_engine
 from mlserver_pyfunc.executor import ExecutorClosed, make_executor
+from mlserver_pyfunc.limits import INPUTS_VARIABLE, check_rows, read_limits
 from mlserver_pyfunc.params import read_extras, read_params
 from mlserver_pyfunc.plain import Decoded, PlainReader
 from mlserver_pyfunc.status import to_mlserver_error
 from mlserver_pyfunc.turn import LoopTime, join_rows
-from pyfunc_packaging.errors import ModelFailure, PyFuncError, WrongPredictions
+from pyfunc_packaging.errors import InvalidSetting, ModelFailure, PyFuncError, WrongPredictions
 from pyfunc_packaging.golden import differences
-from pyfunc_packaging.schema import Column, Tensor
+from pyfunc_packaging.schema import Column, Schema, Tensor
 
 #: Seconds for which one request may hold up the event loop, and the probes with it, and for which
 #: all requests in one turn of the loop may. A longer request goes to a thread, which costs it some
@@ -75,6 +76,7 @@ class PyFuncRuntime(MLModel):  # type: ignore[misc]  # MLServer is not typed
         self.prompt_rows = 0
         #: Whether rows are predicted alike alone and among others, to the last bit.
         self._joins = False
+        self._max_rows: int | None = None  # none while the golden rows are predicted
         self._on_loop = LoopTime()
 
     async def load(self) -> bool:
@@ -87,11 +89,14 @@ class PyFuncRuntime(MLModel):  # type: ignore[misc]  # MLServer is not typed
         """
         self._engine: Engine = await self._load_in_thread(load_engine, await self._find_model())
         schema = self._engine.schema
+        _check_limits(schema)
         self._params = schema.params
         self.plain = PlainReader(schema)
         self._decoder = Decoder(schema, self.plain)
         self._encoder = Encoder(schema.outputs)
         self._settings.platform = self._settings.platform or self._engine.platform
+        if self.version is not None:
+            self._settings.versions = [self.version]
         self.inputs = [_metadata(field) for field in schema.inputs]
         self.outputs = [_metadata(field) for field in schema.outputs]
         if isinstance(self._engine, BundleEngine):
@@ -99,7 +104,21 @@ class PyFuncRuntime(MLModel):  # type: ignore[misc]  # MLServer is not typed
             if self._engine.concurrent:
                 self.prompt_rows = await self._load_in_thread(self._count_prompt_rows, request)
                 self._joins = await self._load_in_thread(self._predicts_rows_alike, request)
+        self._max_rows = read_limits().rows
+        self.prompt_rows = min(self.prompt_rows, self._max_rows)  # more are refused by the way
         return True
+
+    @property
+    def schema(self) -> Schema:
+        """What the model takes and returns."""
+        return self._engine.schema
+
+    def read_example(self) -> dict[str, Any] | None:
+        """A request that works: the golden rows, where there are any."""
+        if not isinstance(self._engine, BundleEngine):
+            return None
+        request: dict[str, Any] = self._engine.bundle.golden()["request"]
+        return request
 
     @property
     def alive(self) -> bool:
@@ -265,6 +284,8 @@ class PyFuncRuntime(MLModel):  # type: ignore[misc]  # MLServer is not typed
         names = self._encoder.select(requested)
         params = read_params(self._params, parameters)
         decoded = inputs if isinstance(inputs, Decoded) else self._decoder.decode(inputs)
+        if self._max_rows is not None:
+            check_rows(decoded.rows, self._max_rows)
         predictions = self._engine.predict(decoded.values, rows=decoded.rows, params=params)
         return self._encoder.encode(predictions, rows=decoded.rows, names=names)
 
@@ -320,6 +341,15 @@ class PyFuncRuntime(MLModel):  # type: ignore[misc]  # MLServer is not typed
 
 #: How often the golden rows are repeated, to see what a row costs among many.
 _TIMES = 50
+
+
+def _check_limits(schema: Schema) -> None:
+    limit = read_limits().inputs
+    if len(schema.inputs) > limit:
+        raise InvalidSetting(
+            f"{INPUTS_VARIABLE} is {limit}, and the model has {len(schema.inputs)} inputs: it would"
+            f" refuse every request; set at least as many"
+        )
 
 
 def _to_mlserver(outputs: Sequence[Encoded]) -> list[ResponseOutput]:

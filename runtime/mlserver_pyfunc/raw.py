@@ -1,4 +1,7 @@
-"""Check what only a gRPC request can get wrong, and MLServer unpacks without looking."""
+"""Check what only a gRPC request can get wrong, and MLServer unpacks without looking.
+
+BF16, which MLServer does not know, becomes FP32, which holds it exactly.
+"""
 
 from __future__ import annotations
 
@@ -7,7 +10,7 @@ from collections.abc import Mapping
 
 from mlserver.grpc import dataplane_pb2 as pb
 
-from mlserver_pyfunc.binary_tensors import check_numbers, split_elements
+from mlserver_pyfunc.binary_tensors import check_numbers, split_elements, widen_bfloat16
 from mlserver_pyfunc.elements import NUMBERS
 from pyfunc_packaging.errors import InvalidRequest
 
@@ -47,7 +50,7 @@ def _check_parameters(owner: str, parameters: Mapping[str, pb.InferParameter]) -
 
 
 def check_raw_contents(request: pb.ModelInferRequest) -> None:
-    """Refuse ``raw_input_contents`` that do not fit the inputs they belong to.
+    """Refuse ``raw_input_contents`` that do not fit the inputs they belong to; widen BF16.
 
     Parameters
     ----------
@@ -66,7 +69,7 @@ def check_raw_contents(request: pb.ModelInferRequest) -> None:
             f"raw_input_contents: expected one for each of the {len(request.inputs)} inputs, got"
             f" {len(raw)}"
         )
-    for tensor, content in zip(request.inputs, raw, strict=True):
+    for position, (tensor, content) in enumerate(zip(request.inputs, raw, strict=True)):
         if tensor.contents.ListFields():
             raise InvalidRequest(
                 f"input {tensor.name!r:.80}: has contents although the request has"
@@ -77,8 +80,13 @@ def check_raw_contents(request: pb.ModelInferRequest) -> None:
         if tensor.datatype == "BYTES":
             split_elements(tensor.name, content, math.prod(tensor.shape))
             continue
+        if tensor.datatype == "BF16":
+            shape = list(tensor.shape)
+            raw[position] = widen_bfloat16(tensor.name, shape, content, what="raw bytes").tobytes()
+            tensor.datatype = "FP32"
+            continue
         if tensor.datatype not in NUMBERS:
-            known = ", ".join([*NUMBERS, "BYTES"])
+            known = ", ".join([*NUMBERS, "BF16", "BYTES"])
             raise InvalidRequest(
                 f"input {tensor.name!r:.80}: expected a datatype of {known}, got"
                 f" {tensor.datatype!r:.80}"

@@ -26,6 +26,7 @@ from mlserver.grpc.utils import STATUS_CODE_MAPPING
 from mlserver.logging import logger
 from mlserver.metrics import server as metrics_server
 from mlserver.middleware import InferenceMiddlewares
+from mlserver.registry import MultiModelRegistry
 from mlserver.repository import ModelRepository
 from mlserver.rest import RESTServer
 from mlserver.rest import server as rest_server
@@ -35,6 +36,7 @@ from starlette.exceptions import HTTPException
 from starlette.middleware.gzip import GZipMiddleware
 from starlette.routing import Route
 
+from mlserver_pyfunc.bodies import read_limit
 from mlserver_pyfunc.bounded_headers import BoundedHeaders
 from mlserver_pyfunc.fast_lane import FastLane, is_wanted
 from mlserver_pyfunc.grpc_lane import GRPCLane
@@ -42,6 +44,7 @@ from mlserver_pyfunc.headers import HeadersThatFit
 from mlserver_pyfunc.infer_endpoint import InferEndpoint, find_place, to_response
 from mlserver_pyfunc.model import PyFuncRuntime
 from mlserver_pyfunc.prompt_protocol import make_protocol
+from mlserver_pyfunc.protocol_routes import EXTENSIONS, ProtocolRoutes
 from mlserver_pyfunc.raw import check_request
 from mlserver_pyfunc.responses import make_error
 from mlserver_pyfunc.status import FAULT, GRPC_STATUSES, to_mlserver_error
@@ -53,6 +56,9 @@ EXIT_LOAD_FAILED = 3
 #: Seconds that requests in flight get after SIGTERM; Kubernetes kills a pod after 30. A client that
 #: never finishes sending its request would otherwise keep the process for ever.
 SHUTDOWN_SECONDS = 25
+
+#: gRPC keeps the length of a message in 31 bits.
+_MAX_MESSAGE = 2**31 - 1
 
 
 class PyFuncServer(MLServer):  # type: ignore[misc]  # MLServer is not typed
@@ -66,9 +72,22 @@ class PyFuncServer(MLServer):  # type: ignore[misc]  # MLServer is not typed
     def __init__(self, settings: Settings) -> None:
         self._loading: asyncio.Future[Any] | None = None
         self._stopped = False
+        settings.extensions = sorted({*settings.extensions, *EXTENSIONS})
+        if settings.grpc_max_message_length is None:  # gRPC's own 4 MiB are few rows
+            settings.grpc_max_message_length = min(read_limit(), _MAX_MESSAGE)
         super().__init__(settings)
         for each in (logger, grpc_logger):  # a logger's filter does not see its children's records
             each.addFilter(_without_client_tracebacks)
+
+    def _create_model_registry(self) -> MultiModelRegistry:
+        registry = super()._create_model_registry()
+        find = registry.get_model
+
+        async def get_model(name: str, version: str | None = None) -> Any:
+            return await find(name, version or None)  # gRPC says "" for none
+
+        registry.get_model = get_model
+        return registry
 
     def _create_servers(self) -> None:
         super()._create_servers()
@@ -171,8 +190,9 @@ class PyFuncRESTServer(RESTServer):  # type: ignore[misc]  # MLServer is not typ
         self._app.add_exception_handler(MLServerError, _explain_refusal)
         self._app.add_exception_handler(Exception, _admit_fault)
         endpoint = InferEndpoint(self._data_plane, self._settings)
+        others = ProtocolRoutes(self._data_plane, self._model_repository_handlers)
         self._app.router.routes[:] = [
-            _replace(route, endpoint)
+            _replace(route, endpoint, others)
             for route in self._app.router.routes
             # Server-sent events answer a client's mistake with a bare 500, and our models never
             # stream
@@ -196,11 +216,12 @@ class PyFuncRESTServer(RESTServer):  # type: ignore[misc]  # MLServer is not typ
         return config
 
 
-def _replace(route: Any, endpoint: InferEndpoint) -> Any:
-    """MLServer's routes for inference, with our endpoint."""
+def _replace(route: Any, endpoint: InferEndpoint, others: ProtocolRoutes) -> Any:
+    """MLServer's routes, with our endpoints where we have one."""
     if route.path.endswith("/infer"):
         return Route(route.path, endpoint.infer, methods=["POST"])
-    return route
+    found = others.find(route.path)
+    return route if found is None else Route(route.path, found[0], methods=[found[1]])
 
 
 async def _admit_fault(request: Request, error: Exception) -> Response:
@@ -254,6 +275,11 @@ class PyFuncGRPCServer(GRPCServer):  # type: ignore[misc]  # MLServer is not typ
                     request_deserializer=pb.ModelReadyRequest.FromString,
                     response_serializer=pb.ModelReadyResponse.SerializeToString,
                 ),
+                "RepositoryIndex": grpc.unary_unary_rpc_method_handler(
+                    self._repository_index,
+                    request_deserializer=pb.RepositoryIndexRequest.FromString,
+                    response_serializer=pb.RepositoryIndexResponse.SerializeToString,
+                ),
             },
         )
         return server
@@ -277,6 +303,12 @@ class PyFuncGRPCServer(GRPCServer):  # type: ignore[misc]  # MLServer is not typ
             return await self._inference_servicer.ModelReady(request, context)
         except ModelNotFound as error:
             await context.abort(grpc.StatusCode.NOT_FOUND, str(error))
+
+    async def _repository_index(self, request: pb.RepositoryIndexRequest, context: Any) -> Any:
+        response = await self._inference_servicer.RepositoryIndex(request, context)
+        for item in response.models:
+            item.state = item.state.removeprefix("State.")  # MLServer says how Python prints it
+        return response
 
 
 async def _check(requests: AsyncIterator[Any]) -> AsyncIterator[Any]:

@@ -94,7 +94,11 @@ def test_gzip() -> None:
         (b"{}", BodyHeaders("", "", "9" * 5000), "to be a number of bytes, got '999"),
         (b"{}", BodyHeaders("", "", "0"), "expected a JSON object with inputs"),
         (b"{}", BodyHeaders("", "", "1"), "the body is not JSON: "),
-        (b'{"inputs":[%s0]}' % (b"0," * 10_000), JSON, "expected at most 10000 inputs, got 10001"),
+        (
+            b'{"inputs":[%s0]}' % (b"0," * 10_000),
+            JSON,
+            "expected at most 10000 inputs in a request, got 10001",
+        ),
     ],
 )
 def test_refused(body: bytes, headers: BodyHeaders, message: str) -> None:

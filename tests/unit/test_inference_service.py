@@ -203,6 +203,7 @@ def test_everything_that_can_be_said():
                     "runtime": "mlserver-pyfunc-slim",
                     "storageUri": "s3://mlflow/1/models/m-0/artifacts",
                     "env": [
+                        {"name": "MLSERVER_MODEL_VERSION", "value": "3"},
                         {
                             "name": "PYFUNC_VERIFY_KEY",
                             "valueFrom": {
@@ -211,7 +212,7 @@ def test_everything_that_can_be_said():
                                     "key": "verify-key.pem",
                                 }
                             },
-                        }
+                        },
                     ],
                 },
             }
