@@ -84,7 +84,11 @@ def ours(start_server: Callable[..., Any], tmp_path: Path) -> Any:
         signature=signature,
         pip_requirements=["mlflow"],
     )
-    env = {"MLSERVER_MODEL_MAX_BATCH_SIZE": str(SIZE), "MLSERVER_MODEL_MAX_BATCH_TIME": "5"}
+    env = {
+        "MLSERVER_MODEL_MAX_BATCH_SIZE": str(SIZE),
+        "MLSERVER_MODEL_MAX_BATCH_TIME": "5",
+        "PYFUNC_TRUST": "code",  # MLflow's models are code
+    }
     return start_server(tmp_path / "model", "--name", "model", env=env)
 
 

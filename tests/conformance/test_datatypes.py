@@ -102,7 +102,8 @@ def echo_model(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="module", params=["on", "off"], ids=["fast", "ordinary"])
 def echo(request: Any, echo_model: Path, start_server: Any) -> Any:
-    return start_server(echo_model, "--name", "echo", env={"PYFUNC_FAST_LANE": request.param})
+    env = {"PYFUNC_FAST_LANE": request.param, "PYFUNC_TRUST": "code"}  # MLflow's models are code
+    return start_server(echo_model, "--name", "echo", env=env)
 
 
 @pytest.fixture(scope="module")

@@ -106,7 +106,7 @@ def test_a_model_without_golden_rows_has_zeros(tmp_path: Path, start_server: Any
         signature=ModelSignature(COLUMNS, ROWS, PARAMS),
         pip_requirements=["mlflow"],
     )
-    server = start_server(tmp_path / "model", "--name", "zeros")
+    server = start_server(tmp_path / "model", "--name", "zeros", env={"PYFUNC_TRUST": "code"})
     document = server.request("/v2/models/zeros/docs/dataplane.json").json
     post = find_post(document, "/v2/models/zeros")
     example = post["requestBody"]["content"]["application/json"]["example"]

@@ -95,6 +95,16 @@ def signed(california: Any, keys: Path, tmp_path_factory: pytest.TempPathFactory
 
 
 @pytest.fixture(scope="session")
+def data_plane() -> Any:
+    """MLServer's own, without a server; Prometheus allows one in a process."""
+    from mlserver import Settings
+    from mlserver.handlers import DataPlane
+    from mlserver.registry import MultiModelRegistry
+
+    return DataPlane(Settings(parallel_workers=0, debug=False), MultiModelRegistry())
+
+
+@pytest.fixture(scope="session")
 def start_twins(start_server: Callable[..., Any]) -> Callable[..., Twins]:
     """Start ``pyfunc serve MODEL …`` twice; see :func:`start_server`."""
 

@@ -51,22 +51,19 @@ def repeat(body: Any, rows: int) -> Any:
 class Lane:
     """The fast lane in this process, before an application that only notes what it gets."""
 
-    def __init__(self, bundle: Path) -> None:
-        from mlserver import ModelSettings, Settings
-        from mlserver.handlers import DataPlane
-        from mlserver.registry import MultiModelRegistry
+    def __init__(self, bundle: Path, data_plane: Any) -> None:
+        from mlserver import ModelSettings
         from mlserver.settings import ModelParameters
 
         from mlserver_pyfunc.fast_lane import FastLane
 
-        settings = Settings(parallel_workers=0, debug=False)
-        self._registry = MultiModelRegistry()
+        self._registry = data_plane._model_registry
         self._model = ModelSettings(
             name="sum",
             implementation="mlserver_pyfunc.PyFuncRuntime",
             parameters=ModelParameters(uri=str(bundle)),
         )
-        self._lane = FastLane(self._note, DataPlane(settings, self._registry), settings)
+        self._lane = FastLane(self._note, data_plane, data_plane._settings)
         self.noted: list[bytes] = []
 
     async def _note(self, scope: Any, receive: Any, send: Any) -> None:
@@ -101,11 +98,11 @@ class Lane:
 
 
 @pytest.fixture(scope="module")
-def lane(tmp_path_factory: pytest.TempPathFactory) -> Lane:
+def lane(tmp_path_factory: pytest.TempPathFactory, data_plane: Any) -> Lane:
     rows = pd.DataFrame({"a": np.arange(20.0), "b": np.arange(20.0) % 7})
     model = LinearRegression().fit(rows, rows["a"] + rows["b"])
     path = tmp_path_factory.mktemp("sum") / "bundle"
-    lane = Lane(package_model(model, rows, path=path, name="sum").path)
+    lane = Lane(package_model(model, rows, path=path, name="sum").path, data_plane)
     asyncio.run(lane.load())
     return lane
 

@@ -14,13 +14,12 @@ import grpc
 import numpy as np
 import pandas as pd
 import pytest
-from mlserver import ModelSettings, Settings
+from mlserver import ModelSettings
 from mlserver.grpc import dataplane_pb2 as pb
 from mlserver.grpc.dataplane_pb2_grpc import GRPCInferenceServiceStub
 from mlserver.settings import ModelParameters
 
 from mlserver_pyfunc.grpc_lane import GRPCLane
-from mlserver_pyfunc.server import PyFuncServer
 
 NAME = "CaliforniaHousingRegressor"
 
@@ -148,7 +147,9 @@ def test_ids(stub: Any, rows: pd.DataFrame, make: Any, identity: str) -> None:
     assert stub.ModelInfer(make(rows.head(1), id=identity), timeout=30).id == identity
 
 
-def test_small_requests_take_the_fast_lane(rows: pd.DataFrame, california: Any) -> None:
+def test_small_requests_take_the_fast_lane(
+    rows: pd.DataFrame, california: Any, data_plane: Any
+) -> None:
     """What the comparison above compares are two ways indeed."""
     settings = ModelSettings(
         name=NAME,
@@ -157,9 +158,8 @@ def test_small_requests_take_the_fast_lane(rows: pd.DataFrame, california: Any) 
     )
 
     async def answer() -> list[Any]:
-        server = PyFuncServer(Settings(debug=False, parallel_workers=0))
-        await server._model_registry.load(settings)
-        lane = GRPCLane(server._data_plane)
+        await data_plane._model_registry.load(settings)
+        lane = GRPCLane(data_plane)
         requests = (typed(rows), raw(rows), typed(rows, model_version="2"), typed(rows.iloc[:, 1:]))
         return [lane.answer(request, Context()) for request in requests]
 
