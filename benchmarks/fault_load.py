@@ -80,7 +80,10 @@ class Connection:
                 raise
             raise ConnectionResetError("closed without an answer") from error
         length_found = re.search(rb"content-length: (\d+)", answer, re.IGNORECASE)
-        content = await self.reader.readexactly(int(length_found[1]) if length_found else 0)
+        try:
+            content = await self.reader.readexactly(int(length_found[1]) if length_found else 0)
+        except ConnectionError as error:
+            raise asyncio.IncompleteReadError(answer, None) from error
         return int(answer.split(None, 2)[1]), content
 
     async def close(self) -> None:
@@ -113,12 +116,12 @@ async def ask_until(
         try:
             async with asyncio.timeout(PATIENCE):
                 status, answer = await connection.ask(path, body[0] if body else None)
-        except ConnectionError:
-            tally.closed += 1
-            connection = None
-            continue
-        except (asyncio.IncompleteReadError, TimeoutError):
-            tally.lost += 1
+        except (ConnectionError, asyncio.IncompleteReadError, TimeoutError) as error:
+            if isinstance(error, ConnectionError):
+                tally.closed += 1
+            else:
+                tally.lost += 1
+            await connection.close()
             connection = None
             continue
         tally.milliseconds.append(1000 * (time.perf_counter() - start))
