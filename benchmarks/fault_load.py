@@ -29,8 +29,10 @@ class Tally:
     """What became of requests."""
 
     statuses: Counter[int] = field(default_factory=Counter)
-    #: answered otherwise than they should have been: 200 with wrong values, or a wrong refusal
+    #: answered otherwise than they should have been
     wrong: int = 0
+    #: of those, with 200: wrong values, or any values for a client's mistake
+    wrong_200: int = 0
     #: closed in the middle of an answer, or never answered
     lost: int = 0
     #: closed before a byte of an answer, as HTTP lets a server do that ends
@@ -54,6 +56,8 @@ class Connection:
     def __init__(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         self.reader = reader
         self.writer = writer
+        #: the last answer said that no more will come over this connection
+        self.ends = False
 
     @classmethod
     async def open(cls, port: int) -> Connection:
@@ -79,6 +83,7 @@ class Connection:
             if error.partial:
                 raise
             raise ConnectionResetError("closed without an answer") from error
+        self.ends = b"\r\nconnection: close\r\n" in answer.lower()
         length_found = re.search(rb"content-length: (\d+)", answer, re.IGNORECASE)
         try:
             content = await self.reader.readexactly(int(length_found[1]) if length_found else 0)
@@ -126,7 +131,12 @@ async def ask_until(
             continue
         tally.milliseconds.append(1000 * (time.perf_counter() - start))
         tally.statuses[status] += 1
-        tally.wrong += body is not None and not body[1](status, answer)
+        if body is not None and not body[1](status, answer):
+            tally.wrong += 1
+            tally.wrong_200 += status == 200
+        if connection.ends:
+            await connection.close()
+            connection = None
         if pause:
             await asyncio.sleep(pause)
     if connection:

@@ -154,6 +154,7 @@ class Trial:
                 statuses.append(live.process.wait(timeout=60))
             total.statuses.update(tally.statuses)
             total.wrong += tally.wrong
+            total.wrong_200 += tally.wrong_200
             total.lost += tally.lost
             total.closed += tally.closed
             total.milliseconds += tally.milliseconds
@@ -235,6 +236,7 @@ def describe(tally: Tally) -> Found:
     return {
         "statuses": {str(status): number for status, number in sorted(tally.statuses.items())},
         "wrong": tally.wrong,
+        "wrong with 200": tally.wrong_200,
         "5xx": tally.faults,
         "lost": tally.lost,
         "closed": tally.closed,
@@ -260,7 +262,11 @@ def report(found: dict[str, dict[str, Found]]) -> None:
 
 
 def show(cells: Found) -> str:
-    kept = {name: value for name, value in cells.items() if value not in (0, None, {})}
+    kept = {
+        name: value
+        for name, value in cells.items()
+        if value not in (0, None, {}) or name == "exit status"
+    }
     return ", ".join(
         f"{name} {value:.4g}" if isinstance(value, float) else f"{name} {value}"
         for name, value in kept.items()

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import os
 import signal
+import statistics
 import threading
 import time
 from collections.abc import Callable
@@ -77,7 +78,9 @@ def test_probes_answer_during_saturating_load(
     assert probed.statuses.keys() == load.statuses.keys() == {200}
     assert load.wrong == 0
     assert len(probed.milliseconds) >= 20
-    assert probed.p99 < 100
+    assert statistics.median(probed.milliseconds) < 50
+    # `make test` has other tests on the same cores, which take more than that from anybody
+    assert probed.p99 < often(1000, 100)
     assert server.stop() == 0
 
 
