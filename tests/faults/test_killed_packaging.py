@@ -21,7 +21,7 @@ MOMENTS = ["files", "time"] if os.environ.get("PYFUNC_FAULTS") == "many" else ["
 def test_there_is_never_half_a_bundle(
     how: str, by: str, tmp_path: Path, often: Callable[[int, int], int]
 ) -> None:
-    times = often(8, 120) if by == "files" else 25
+    times = often(8, 120) if by == "files" else 15
     done = subprocess.run(
         [sys.executable, "-I", str(SCRIPT), str(tmp_path), "7", str(times), how, by],
         capture_output=True,

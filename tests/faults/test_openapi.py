@@ -35,7 +35,7 @@ def test_no_request_is_answered_with_5xx(
 
             @seed(0)
             @settings(
-                max_examples=often(6, 100),
+                max_examples=often(6, 60),
                 database=None,
                 deadline=None,
                 suppress_health_check=list(HealthCheck),
