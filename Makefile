@@ -9,7 +9,7 @@ DATA ?=
 PYTEST := $(BIN)/python -Im pytest
 
 .DEFAULT_GOAL := help
-.PHONY: help install demo check bench format test fuzz image image-test sbom audit lock clean
+.PHONY: help install demo check bench faults format test fuzz image image-test sbom audit lock clean
 
 help:  ## show this list
 	@grep -E '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 14
@@ -37,7 +37,7 @@ check: install  ## format, lint, types, unit tests and doctests: under a minute
 test: check  ## check, then everything that compiles, serves, installs or runs end to end
 	$(PYTEST) --numprocesses 2 --dist worksteal tests/compile
 	$(PYTEST) --numprocesses 2 --dist loadfile tests/serving tests/conformance tests/e2e \
-	    tests/install tests/fuzz
+	    tests/install tests/fuzz tests/faults
 
 FUZZ_SECONDS ?= 300
 
@@ -56,6 +56,10 @@ bench: install .venv-stock/.installed  ## compare with mlserver-mlflow and MLSer
 	$(BIN)/python benchmarks/scoring.py $(if $(DATA),--data $(DATA))
 	$(BIN)/python benchmarks/codec.py $(if $(DATA),--data $(DATA))
 	$(BIN)/python benchmarks/serving.py --stock .venv-stock $(if $(DATA),--data $(DATA))
+
+faults: install .venv-stock/.installed  ## every fault many times, ours and mlserver-mlflow; 20 minutes
+	PYFUNC_FAULTS=many $(PYTEST) tests/faults
+	$(BIN)/python benchmarks/faults.py --stock .venv-stock $(if $(DATA),--data $(DATA))
 
 VERSION = $(shell sed -n 's/^__version__ = "\(.*\)"/\1/p' packaging/pyfunc_packaging/_version.py)
 TAG ?= $(VERSION)
@@ -116,7 +120,7 @@ lock: install  ## resolve the constraints anew; the files agree with one another
 	echo setuptools | $(BIN)/uv pip compile --system-certs --quiet - -c constraints/dev.txt $(LOCK) -o constraints/build.txt
 	echo uv | $(BIN)/uv pip compile --system-certs --quiet - -c constraints/dev.txt $(LOCK) -o constraints/installer.txt
 
-LOCK := --universal --python-version 3.11 --generate-hashes --no-annotate --no-header --upgrade
+LOCK := --universal --no-strip-extras --python-version 3.11 --generate-hashes --no-annotate --no-header --upgrade
 
 clean:  ## remove what the targets above made
 	rm -rf $(VENV) .venv-stock build dist .pytest_cache .ruff_cache .mypy_cache .hypothesis .demo *.egg-info

@@ -105,6 +105,15 @@ class Running:
 @contextlib.contextmanager
 def running(server: Server, request: bytes, folder: Path) -> Iterator[Running]:
     """Start a server, wait for its first right answer, and end it."""
+    start = time.perf_counter()
+    with starting(server, folder) as (process, ports):
+        _first_answer(process, ports[0], request, folder / "log")
+        yield Running(ports[0], ports[1], time.perf_counter() - start, process)
+
+
+@contextlib.contextmanager
+def starting(server: Server, folder: Path) -> Iterator[tuple[subprocess.Popen[bytes], list[int]]]:
+    """Start a server, which may fail, and end it; the process, and its REST and gRPC ports."""
     ports = _free_ports(3)
     env = {
         **os.environ,
@@ -124,9 +133,7 @@ def running(server: Server, request: bytes, folder: Path) -> Iterator[Running]:
     if server.settings is not None:
         (folder / "model-settings.json").write_text(json.dumps(server.settings))
         command.append(str(folder))
-    log = folder / "log"
-    start = time.perf_counter()
-    with log.open("wb") as output:
+    with (folder / "log").open("wb") as output:
         process = subprocess.Popen(
             ["taskset", "-c", SERVER_CORE, *command],
             stdout=output,
@@ -136,8 +143,7 @@ def running(server: Server, request: bytes, folder: Path) -> Iterator[Running]:
             start_new_session=True,
         )
     try:
-        _first_answer(process, ports[0], request, log)
-        yield Running(ports[0], ports[1], time.perf_counter() - start, process)
+        yield process, ports
     finally:
         with contextlib.suppress(ProcessLookupError):  # it may have ended by itself
             os.killpg(process.pid, signal.SIGTERM)

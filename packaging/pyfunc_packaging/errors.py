@@ -42,6 +42,10 @@ class BundleExists(PyFuncError, FileExistsError):
     """Something is already at the path where a bundle should be written."""
 
 
+class CannotWrite(PyFuncError, OSError):
+    """The disk is full, or it does not let us write where the bundle should be."""
+
+
 class NotCompilable(PyFuncError, ValueError):
     """A step of the pipeline cannot be compiled, or its graph is not equal to it.
 

@@ -30,7 +30,7 @@ from pyfunc_packaging.compilation import (
     check_choice,
     compile_model,
 )
-from pyfunc_packaging.directories import swap
+from pyfunc_packaging.directories import swap, writing
 from pyfunc_packaging.errors import (
     BundleExists,
     InvalidArgument,
@@ -165,6 +165,8 @@ def package_model(
         step and the reason.
     BundleExists
         If something is at ``path`` and ``overwrite`` is not set.
+    CannotWrite
+        If the disk is full or read-only; nothing is left behind.
     InvalidKey
         If ``signing_key`` is no file with a private key that can be used.
 
@@ -200,10 +202,11 @@ def package_model(
         compilation = compile_model(model, schema, X, mode=compile)
 
     def write(identity: LoggedIdentity | None) -> Bundle:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        staging = Path(tempfile.mkdtemp(prefix=f".{path.name}-", dir=path.parent))
+        with writing(path):
+            path.parent.mkdir(parents=True, exist_ok=True)
+            staging = Path(tempfile.mkdtemp(prefix=f".{path.name}-", dir=path.parent))
         try:
-            with steps.step("write"):
+            with steps.step("write"), writing(path):
                 _write(
                     staging,
                     model=model,
@@ -221,9 +224,10 @@ def package_model(
             with steps.step("check"):
                 check_in_subprocess(staging)
             if signing_key is not None:
-                with steps.step("sign"):
+                with steps.step("sign"), writing(path):
                     sign_bundle(staging, private_key=signing_key)
-            _move_into_place(staging, path, overwrite)
+            with writing(path):
+                _move_into_place(staging, path, overwrite)
         finally:
             shutil.rmtree(staging, ignore_errors=True)
         return replace(load_bundle(path), timings=steps.timings)

@@ -160,13 +160,15 @@ def save_reference(model: Any, directory: Path) -> Stored:
         if not untrusted:
             # what skops wrote without complaint it may yet fail to read
             skops.io.loads(content, trusted=sorted(ALLOWED_TYPES))
-            (directory / SKOPS_FILE).write_bytes(content)
-            return Stored(SKOPS_FILE, "skops", None, _SKOPS_MODULES)
         reason = f"holds types that are not on the allow-list: {', '.join(sorted(untrusted))}"
     except UnsupportedTypeException as error:
         reason = f"skops cannot hold it: {error}"
     except Exception as error:  # noqa: BLE001 - skops raises whatever an object's state provokes
         reason = f"skops failed on it: {type(error).__name__}: {error}"
+    else:
+        if not untrusted:  # a disk that is full is no reason to pickle
+            (directory / SKOPS_FILE).write_bytes(content)
+            return Stored(SKOPS_FILE, "skops", None, _SKOPS_MODULES)
     return _save_pickle(model, directory, reason)
 
 
