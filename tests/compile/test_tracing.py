@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from typing import Any, ClassVar
 
@@ -434,7 +435,11 @@ def test_logarithms_are_whole_where_those_of_the_c_library_are() -> None:
     model = FunctionTransformer(digits_of).fit(X)
     session = OnnxSession(build_graph(model, columns, method="transform"), columns)
     found = session.run({"x": X.x.to_numpy()})["prediction"]
-    np.testing.assert_array_equal(found, digits_of(X).to_numpy())
+    # on CPUs with AVX-512 `np.log10` is numpy's own, and differs beside powers of ten
+    tens, bits = (np.array([log(value) for value in X.x]) for log in (math.log10, math.log2))
+    expected = [X.x, np.floor(tens), np.floor(bits), np.ceil(tens)]
+    np.testing.assert_array_equal(found, np.stack(expected, axis=1))
+    np.testing.assert_array_equal(found[: len(x)], digits_of(X[: len(x)]).to_numpy())
     row = session.run({"x": np.array([1000000000000000.1, 999.9999999999999, 0.0, np.inf])})
     assert row["prediction"][:, 1].tolist() == [15.0, 3.0, -np.inf, np.inf]
 

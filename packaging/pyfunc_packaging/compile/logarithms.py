@@ -40,7 +40,7 @@ def log2(x: Var) -> Var:
 
 
 def log10(x: Var) -> Var:
-    """``np.log10``, which is that of the C library.
+    """That of the C library, as ``np.log10`` is on CPUs without AVX-512.
 
     Beside powers of ten it is computed as in fdlibm, from which C libraries have theirs: by the
     logarithm of x without its power of two, which is rounded to float64, and by that power.
