@@ -120,7 +120,7 @@ lock: install  ## resolve the constraints anew; the files agree with one another
 	echo setuptools | $(BIN)/uv pip compile --system-certs --quiet - -c constraints/dev.txt $(LOCK) -o constraints/build.txt
 	echo uv | $(BIN)/uv pip compile --system-certs --quiet - -c constraints/dev.txt $(LOCK) -o constraints/installer.txt
 
-LOCK := --universal --no-strip-extras --python-version 3.11 --generate-hashes --no-annotate --no-header --upgrade
+LOCK := --universal --python-version 3.11 --generate-hashes --no-annotate --no-header --upgrade
 
 clean:  ## remove what the targets above made
 	rm -rf $(VENV) .venv-stock build dist .pytest_cache .ruff_cache .mypy_cache .hypothesis .demo *.egg-info

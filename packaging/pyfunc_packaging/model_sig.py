@@ -127,7 +127,7 @@ def missing(error: ModuleNotFoundError) -> MissingDependency:
     """The error for a library that signatures need."""
     return MissingDependency(
         f"signatures need the Python module {error.name!r}, which is not installed here; install"
-        f" mlserver-pyfunc[packaging], or on a server mlserver-pyfunc[runtime]"
+        f" mlserver-pyfunc[signing]"
     )
 
 
