@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 from uvicorn.protocols.http.httptools_impl import STATUS_LINE, RequestResponseCycle
 
-from mlserver_pyfunc.bounded_headers import BoundedHeaders
+from mlserver_pyfunc.lingering import Lingering
 
 if TYPE_CHECKING:
     from uvicorn.config import Config
@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 _SMALL_BODY = 32 * 1024
 
 
-def make_protocol(lane: FastLane) -> type[BoundedHeaders]:
+def make_protocol(lane: FastLane) -> type[Lingering]:
     """The protocol class for uvicorn's configuration.
 
     Parameters
@@ -41,7 +41,7 @@ def make_protocol(lane: FastLane) -> type[BoundedHeaders]:
     return BoundProtocol
 
 
-class PromptProtocol(BoundedHeaders):
+class PromptProtocol(Lingering):
     """One connection.
 
     Parameters

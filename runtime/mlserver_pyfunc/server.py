@@ -37,11 +37,11 @@ from starlette.middleware.gzip import GZipMiddleware
 from starlette.routing import Route
 
 from mlserver_pyfunc.bodies import read_limit
-from mlserver_pyfunc.bounded_headers import BoundedHeaders
 from mlserver_pyfunc.fast_lane import FastLane, is_wanted
 from mlserver_pyfunc.grpc_lane import GRPCLane
 from mlserver_pyfunc.headers import HeadersThatFit
 from mlserver_pyfunc.infer_endpoint import InferEndpoint, find_place, to_response
+from mlserver_pyfunc.lingering import Lingering
 from mlserver_pyfunc.model import PyFuncRuntime
 from mlserver_pyfunc.prompt_protocol import make_protocol
 from mlserver_pyfunc.protocol_routes import EXTENSIONS, ProtocolRoutes
@@ -53,9 +53,10 @@ from pyfunc_packaging.errors import InvalidRequest, PyFuncError
 #: Exit statuses of the server process; documented in ``pyfunc serve --help``.
 EXIT_LOAD_FAILED = 3
 
-#: Seconds that requests in flight get after SIGTERM; Kubernetes kills a pod after 30. A client that
-#: never finishes sending its request would otherwise keep the process for ever.
-SHUTDOWN_SECONDS = 25
+#: Seconds that requests in flight get after SIGTERM; Kubernetes kills a pod after 30, of which our
+#: manifest waits 5 before. A client that never finishes sending its request would otherwise keep the
+#: process for ever.
+SHUTDOWN_SECONDS = 20
 
 #: gRPC keeps the length of a message in 31 bits.
 _MAX_MESSAGE = 2**31 - 1
@@ -208,7 +209,7 @@ class PyFuncRESTServer(RESTServer):  # type: ignore[misc]  # MLServer is not typ
     def _get_config(self) -> Any:
         config = super()._get_config()
         config.timeout_graceful_shutdown = SHUTDOWN_SECONDS
-        config.http = BoundedHeaders
+        config.http = Lingering
         if self._has_fast_lane:
             lane = FastLane(config.app, self._data_plane, self._settings)
             config.app = lane

@@ -97,7 +97,7 @@ def test_endings_under_load_lose_nothing(
         )
         assert server.process.wait(timeout=30) == 0
         assert tally.statuses.keys() == {200}
-        assert (tally.wrong, tally.lost) == (0, 0)
+        assert (tally.wrong, tally.lost, tally.closed) == (0, 0, 0)
         assert "Traceback" not in server.log
 
 

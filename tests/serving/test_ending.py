@@ -82,8 +82,11 @@ class Client(threading.Thread):
             try:
                 connection.request("POST", "/v2/models/noting/infer", json.dumps(body(self._next)))
                 response = connection.getresponse()
-            except (ConnectionError, http.client.RemoteDisconnected):
-                return  # refused, or closed without a byte of an answer
+            except ConnectionRefusedError:
+                return  # after an answer that said that its connection ends
+            except (ConnectionError, http.client.RemoteDisconnected) as error:
+                self.broken.append(repr(error))
+                return
             try:
                 answer = json.loads(response.read())
             except (http.client.IncompleteRead, ConnectionError, ValueError) as error:
