@@ -1,13 +1,21 @@
-"""Put a finished directory in the place of another; say what a disk does not let us do."""
+"""Make a directory out of sight, and put it in its place in one step.
+
+Until it is finished it lies in a hidden folder beside its place, which its process holds by a lock.
+A process that is killed leaves the folder, not the lock: whoever makes the same directory next
+removes what nobody holds.
+"""
 
 from __future__ import annotations
 
+import ctypes
 import errno
+import fcntl
 import os
+import re
 import shutil
 import tempfile
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from pyfunc_packaging.errors import CannotWrite
@@ -58,15 +66,89 @@ def writing(path: Path) -> Iterator[None]:
         ) from error
 
 
+@contextmanager
+def staging_beside(path: Path) -> Iterator[Path]:
+    """A hidden folder beside a path, for what will be put there; it is gone afterwards.
+
+    Parameters
+    ----------
+    path : pathlib.Path
+        Its parent is made if it is not there.
+
+    Yields
+    ------
+    pathlib.Path
+
+    Raises
+    ------
+    CannotWrite
+        If the disk allows no folder there.
+
+    Examples
+    --------
+    >>> folder = tempfile.TemporaryDirectory()
+    >>> with staging_beside(Path(folder.name, "model")) as staging:
+    ...     print(staging.is_dir(), staging.name[:15])
+    True .model-staging-
+    >>> staging.exists()
+    False
+    >>> folder.cleanup()
+    """
+    prefix = f".{path.name}-staging-"
+    with writing(path):
+        path.parent.mkdir(parents=True, exist_ok=True)
+        _remove_abandoned(path.parent, prefix)
+        staging = Path(tempfile.mkdtemp(prefix=prefix, dir=path.parent))
+    lock = _lock(staging)
+    try:
+        yield staging
+    finally:
+        shutil.rmtree(staging, ignore_errors=True)
+        if lock is not None:
+            os.close(lock)
+
+
+def _remove_abandoned(parent: Path, prefix: str) -> None:
+    """Remove the folders of processes that were killed."""
+    name = re.compile(re.escape(prefix) + "[a-z0-9_]{8}")  # as `tempfile.mkdtemp` names them
+    for folder in parent.iterdir():
+        if name.fullmatch(folder.name) and (lock := _lock(folder)) is not None:
+            shutil.rmtree(folder, ignore_errors=True)
+            os.close(lock)
+
+
+def _lock(folder: Path) -> int | None:
+    """A descriptor that holds a folder; None if another process does, or where none can."""
+    with suppress(OSError):
+        lock = os.open(folder, os.O_RDONLY)
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except OSError:
+            os.close(lock)
+        else:
+            return lock
+    return None
+
+
+#: Of Linux: the two names are exchanged.
+_RENAME_EXCHANGE = 2
+#: Relative names are those of the current folder.
+_AT_FDCWD = -100
+
+
 def swap(staging: Path, path: Path) -> None:
-    """Rename a finished directory over one that is there; on failure, that one comes back.
+    """Put a finished directory in the place of one that is there, which is removed.
+
+    On Linux the two are exchanged in one step. Elsewhere, and on file systems that cannot, the old
+    one steps aside first: a process that is killed at that moment leaves nothing at the path, and
+    the old one in ``.NAME-previous-…``.
 
     Parameters
     ----------
     staging : pathlib.Path
         The new directory, beside `path`.
     path : pathlib.Path
-        The directory that is replaced and removed.
+        The directory that is replaced.
 
     Examples
     --------
@@ -79,6 +161,9 @@ def swap(staging: Path, path: Path) -> None:
     ['old', 'content']
     >>> folder.cleanup()
     """
+    if _exchange(staging, path):
+        shutil.rmtree(staging, ignore_errors=True)
+        return
     previous = Path(tempfile.mkdtemp(prefix=f".{path.name}-previous-", dir=path.parent))
     os.rename(path, previous / path.name)
     try:
@@ -88,3 +173,12 @@ def swap(staging: Path, path: Path) -> None:
         previous.rmdir()
         raise
     shutil.rmtree(previous, ignore_errors=True)
+
+
+def _exchange(one: Path, other: Path) -> bool:
+    """Exchange two names in one step, where the system can."""
+    rename = getattr(ctypes.CDLL(None), "renameat2", None)
+    if rename is None:
+        return False
+    names = os.fsencode(one), os.fsencode(other)
+    return bool(rename(_AT_FDCWD, names[0], _AT_FDCWD, names[1], _RENAME_EXCHANGE) == 0)

@@ -10,7 +10,6 @@ import json
 import os
 import re
 import shutil
-import tempfile
 from pathlib import Path
 
 from packaging.requirements import InvalidRequirement, Requirement
@@ -19,7 +18,7 @@ from packaging.version import InvalidVersion, Version
 
 from pyfunc_packaging._version import __version__
 from pyfunc_packaging.bundle import Bundle
-from pyfunc_packaging.directories import swap
+from pyfunc_packaging.directories import staging_beside, swap
 from pyfunc_packaging.errors import (
     DamagedBundle,
     InvalidArgument,
@@ -142,9 +141,7 @@ def write_image_context(
         _LOCK: lock,
         _REQUIREMENTS: "".join(f"{line}\n" for line in [requirement, *_requirements(bundle)]),
     }
-    output.parent.mkdir(parents=True, exist_ok=True)
-    staging = Path(tempfile.mkdtemp(prefix=f".{output.name}-", dir=output.parent))
-    try:
+    with staging_beside(output) as staging:
         for name, text in texts.items():
             (staging / name).write_text(text, encoding="utf-8")
         if wheel is not None:
@@ -154,8 +151,6 @@ def write_image_context(
             swap(staging, output)
         else:
             os.rename(staging, output)
-    finally:
-        shutil.rmtree(staging, ignore_errors=True)
 
 
 def _own_file(name: str) -> str:

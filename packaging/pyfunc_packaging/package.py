@@ -8,7 +8,6 @@ import os
 import platform
 import re
 import shutil
-import tempfile
 import warnings
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
@@ -30,7 +29,7 @@ from pyfunc_packaging.compilation import (
     check_choice,
     compile_model,
 )
-from pyfunc_packaging.directories import swap, writing
+from pyfunc_packaging.directories import staging_beside, swap, writing
 from pyfunc_packaging.errors import (
     BundleExists,
     InvalidArgument,
@@ -202,10 +201,7 @@ def package_model(
         compilation = compile_model(model, schema, X, mode=compile)
 
     def write(identity: LoggedIdentity | None) -> Bundle:
-        with writing(path):
-            path.parent.mkdir(parents=True, exist_ok=True)
-            staging = Path(tempfile.mkdtemp(prefix=f".{path.name}-", dir=path.parent))
-        try:
+        with staging_beside(path) as staging:
             with steps.step("write"), writing(path):
                 _write(
                     staging,
@@ -228,8 +224,6 @@ def package_model(
                     sign_bundle(staging, private_key=signing_key)
             with writing(path):
                 _move_into_place(staging, path, overwrite)
-        finally:
-            shutil.rmtree(staging, ignore_errors=True)
         return replace(load_bundle(path), timings=steps.timings)
 
     if log or registered_model_name is not None:

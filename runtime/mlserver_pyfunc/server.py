@@ -53,9 +53,9 @@ from pyfunc_packaging.errors import InvalidRequest, PyFuncError
 #: Exit statuses of the server process; documented in ``pyfunc serve --help``.
 EXIT_LOAD_FAILED = 3
 
-#: Seconds that requests in flight get after SIGTERM; Kubernetes kills a pod after 30, of which our
-#: manifest waits 5 before. A client that never finishes sending its request would otherwise keep the
-#: process for ever.
+#: Seconds that requests in flight get after SIGTERM; Kubernetes kills a pod after 30, and our
+#: manifest waits 5 of them before. A client that never finishes sending its request would otherwise
+#: keep the process for ever.
 SHUTDOWN_SECONDS = 20
 
 #: gRPC keeps the length of a message in 31 bits.

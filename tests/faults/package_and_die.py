@@ -27,8 +27,10 @@ from sklearn.linear_model import LinearRegression
 import pyfunc_packaging.package
 from pyfunc_packaging import load_bundle, package_model
 
-#: What Python says it does to files; a child is killed just before its n-th.
+#: What Python says it does to files; a child is killed just before its n-th. The step that puts a
+#: bundle in the place of another has no name in Python: it is a function of the C library.
 CHANGES = ("open", "os.mkdir", "os.rename", "os.remove", "os.rmdir", "os.chmod", "shutil.rmtree")
+EXCHANGE = ("ctypes.dlsym", "renameat2")
 ROWS = pd.DataFrame({"rooms": np.arange(2.0, 60.0)})
 OLD, NEW = (LinearRegression().fit(ROWS, factor * ROWS["rooms"]) for factor in (10, 20))
 
@@ -76,7 +78,7 @@ def in_child(path: Path, by: str, moment: float | None) -> tuple[float, list[int
         except BaseException:  # noqa: BLE001 - a forked child must not go on as its parent
             traceback.print_exc()
             os._exit(1)
-        renames = [index for index, event in enumerate(seen) if event == "os.rename"]
+        renames = [index for index, event in enumerate(seen) if event in ("os.rename", EXCHANGE[0])]
         os.write(writing, json.dumps([len(seen), renames]).encode())
         os._exit(0)
     os.close(writing)
@@ -94,11 +96,14 @@ def in_child(path: Path, by: str, moment: float | None) -> tuple[float, list[int
 def count(
     seen: list[str], moment: float | None, path: Path, event: str, arguments: tuple[Any, ...]
 ) -> None:
-    if event not in CHANGES:
-        return
-    name = os.fsdecode(arguments[0]) if not isinstance(arguments[0], int) else ""
-    # relative names are those of a tree that is being removed
-    if name.startswith(str(path.parent)) or not name.startswith("/"):
+    if event in CHANGES:
+        name = os.fsdecode(arguments[0]) if not isinstance(arguments[0], int) else ""
+        # relative names are those of a tree that is being removed
+        counts = name.startswith(str(path.parent)) or not name.startswith("/")
+    else:
+        name, counts = "", (event, *arguments[1:]) == EXCHANGE
+    # before its own folder it removes those of the children that were killed before it
+    if counts and (seen or (event == "os.mkdir" and "-staging-" in name)):
         if len(seen) == moment:
             os.kill(os.getpid(), signal.SIGKILL)
         seen.append(event)

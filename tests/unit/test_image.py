@@ -219,6 +219,8 @@ def test_a_failure_brings_back_what_was_there(bundle, tmp_path, monkeypatch):
         rename(source, target)
 
     monkeypatch.setattr("os.rename", fail)
+    # as on a file system that cannot exchange two names
+    monkeypatch.setattr("pyfunc_packaging.directories._exchange", lambda one, other: False)
     result = image(bundle.path, "--output", output, "--overwrite")
     assert result.exit_code == 1
     assert result.output == f"Error: {output}: cannot be written (No space left on device)\n"
