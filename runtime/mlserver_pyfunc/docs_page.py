@@ -11,13 +11,21 @@ PAGE = """<!doctype html>
 <html lang="en">
 <head>
 <meta charset="utf-8">
+<meta name="viewport" content="width=device-width, initial-scale=1">
 <title>Model</title>
 <link rel="icon" href="data:,">
 <style>
-body { font-family: sans-serif; margin: 2rem auto; max-width: 60rem; padding: 0 1rem; }
-td, th { border-bottom: 1px solid #ddd; padding: .2rem 1rem .2rem 0; text-align: left; }
-textarea { box-sizing: border-box; font-family: monospace; width: 100%; }
-pre { background: #f4f4f4; overflow: auto; padding: 1rem; white-space: pre-wrap; }
+:root { color-scheme: light dark; }
+body { font: 1rem/1.5 system-ui, sans-serif; margin: 2rem auto; max-width: 60rem; padding: 0 1rem; }
+h1 { overflow-wrap: anywhere; }
+table { border-collapse: collapse; width: 100%; }
+td, th { border-bottom: 1px solid #8884; padding: .2rem 1rem .2rem 0; text-align: left; }
+td:nth-child(2) { overflow-wrap: anywhere; }
+textarea { box-sizing: border-box; font: .875rem/1.5 monospace; padding: .5rem; width: 100%; }
+button { font: inherit; padding: .25rem 1rem; }
+pre { background: #8882; overflow-wrap: anywhere; padding: 1rem; white-space: pre-wrap; }
+pre:empty { display: none; }
+#path { font-family: monospace; margin-left: .5rem; overflow-wrap: anywhere; }
 </style>
 </head>
 <body>
