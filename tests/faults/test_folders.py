@@ -57,7 +57,10 @@ def test_what_is_gone_before_it_is_loaded_is_a_line(gone: str, price: Path, tmp_
         text=True,
         timeout=120,
         check=False,
-        env={**os.environ, "MLSERVER_HTTP_PORT": "0", "MLSERVER_GRPC_PORT": "0"},
+        env={
+            **os.environ,
+            **{f"MLSERVER_{kind}_PORT": "0" for kind in ("HTTP", "GRPC", "METRICS")},
+        },
     )
     said = done.stdout + done.stderr
     assert done.returncode == 3
