@@ -22,6 +22,7 @@ from mlserver.handlers import DataPlane
 from starlette_exporter import PrometheusMiddleware
 
 from mlserver_pyfunc.bodies import (
+    SMALL_BODY,
     BodyHeaders,
     Message,
     Receive,
@@ -44,9 +45,6 @@ from pyfunc_packaging.errors import InvalidArgument, InvalidRequest, NotAnswered
 
 #: ``off`` sends every request MLServer's ordinary way.
 VARIABLE = "PYFUNC_FAST_LANE"
-
-#: Bodies up to this size are parsed on the event loop, in well under a millisecond.
-_SMALL_BODY = 256 * 1024
 
 _PATH = re.compile(r"/v2/models/([^/]+)(?:/versions/([^/]+))?/infer")
 #: As MLServer's metrics call the two routes.
@@ -183,7 +181,7 @@ class FastLane:
             Whether it will be answered; otherwise the application has to be called.
         """
         began = time.perf_counter()
-        if len(body) > _SMALL_BODY:
+        if len(body) > SMALL_BODY:
             return False
         headers = read_headers(scope["headers"])
         try:
@@ -218,7 +216,7 @@ class FastLane:
             return read_envelope(parse_body(body, headers, self._limit), target.model.plain)
 
         try:
-            return work() if len(body) <= _SMALL_BODY else await target.model.in_thread(work)
+            return work() if len(body) <= SMALL_BODY else await target.model.in_thread(work)
         except (InvalidRequest, ModelNotReady):
             return None
         except NotAnswered as error:

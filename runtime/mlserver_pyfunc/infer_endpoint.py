@@ -7,6 +7,8 @@ MLServer's.
 
 from __future__ import annotations
 
+import asyncio
+from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 from mlserver import Settings
@@ -20,6 +22,8 @@ from starlette.responses import Response
 from mlserver_pyfunc.binary_tensors import BinaryWishes, read_wishes
 from mlserver_pyfunc.bodies import (
     NO_REQUEST,
+    SMALL_BODY,
+    BodyHeaders,
     check_size,
     is_complete,
     join,
@@ -50,6 +54,8 @@ class InferEndpoint:
         self._data_plane = data_plane
         self._gzip = settings.gzip_enabled
         self._limit = read_limit()
+        #: Reads large bodies, one after the other.
+        self._reader = ThreadPoolExecutor(max_workers=1, thread_name_prefix="reader")
 
     async def infer(self, request: Request) -> Response:
         """Answer one request.
@@ -66,8 +72,7 @@ class InferEndpoint:
             check_size(len(body), self._limit)
             if not is_complete(messages):  # nobody is there to read it
                 return to_response(make_error("the body broke off", 400))
-            payload = _validate(parse_body(body, headers, self._limit))
-            wishes = _read_wishes(payload)
+            payload, wishes = await self._read(body, headers)
         except InvalidRequest as error:
             refusal = to_mlserver_error(error)
             answer = make_error(str(refusal), refusal.status_code)
@@ -91,6 +96,17 @@ class InferEndpoint:
             compress=headers.accepts_gzip if self._gzip else None,
         )
         return to_response(answer, *extra)
+
+    async def _read(
+        self, body: bytes, headers: BodyHeaders
+    ) -> tuple[InferenceRequest, BinaryWishes]:
+        def work() -> tuple[InferenceRequest, BinaryWishes]:
+            payload = _validate(parse_body(body, headers, self._limit))
+            return payload, _read_wishes(payload)
+
+        if len(body) <= SMALL_BODY:
+            return work()
+        return await asyncio.get_running_loop().run_in_executor(self._reader, work)
 
 
 def _validate(content: Any) -> InferenceRequest:
