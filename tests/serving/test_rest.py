@@ -15,6 +15,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
+from mlserver_pyfunc.json_pieces import LARGE
 from pyfunc_packaging import package_model
 
 NAME = "CaliforniaHousingRegressor"
@@ -194,8 +195,26 @@ def test_ten_thousand_rows_bit_for_bit(california_server: Any, california: Any) 
     many = rows.sample(10_000, replace=True, random_state=1, ignore_index=True)
     numeric = many.select_dtypes("number").columns
     many[numeric] *= np.random.default_rng(1).uniform(0.9, 1.1, (len(many), len(numeric)))
-    answer = california_server.infer(NAME, to_request(many))
+    body = to_request(many)
+    assert len(json.dumps(body)) > LARGE  # so that it is read in pieces
+    answer = california_server.infer(NAME, body)
     assert predictions(answer) == pipeline.predict(many).tolist()
+
+
+def test_one_wrong_cell_in_ten_thousand_rows(california_server: Any, california: Any) -> None:
+    rows = california[1].sample(10_000, replace=True, random_state=1, ignore_index=True)
+    rows["longitude"] += np.random.default_rng(1).uniform(0.0, 1.0, len(rows))
+    body = to_request(rows)
+    for tensor in body["inputs"]:
+        tensor["data"] = [cell if cell is None else f"{cell}" for cell in tensor["data"]]
+    answer = california_server.infer(NAME, body)
+    assert answer.status == 400
+    assert "'longitude'" in answer.json["error"]
+    text = json.dumps(to_request(rows)) + " " * LARGE
+    for broken in (text.replace("], ", ",], ", 1), text[:-LARGE] + "]" + " " * LARGE):
+        answer = california_server.infer(NAME, broken.encode())
+        assert answer.status == 400
+        assert answer.json["error"].startswith("the body is not JSON: ")
 
 
 def test_concurrent_clients_get_their_own_answers(california_server: Any, california: Any) -> None:
