@@ -83,8 +83,20 @@ def test_it_warns_of_nothing(executed: Any) -> None:
         for output in cell.get("outputs", [])
         if output.output_type == "stream" and output.name == "stderr"
     )
-    # the bar of package_model() is all that is written there
+    # the bars of package_model(), and what MLflow says when it registers
     lines = [line for line in re.split(r"[\r\n]+", written) if line]
-    assert lines
-    assert all(line.startswith("package CaliforniaHousing") for line in lines)
-    assert lines[-1].rstrip().endswith("done]")
+    bars = [line for line in lines if line.startswith("package CaliforniaHousing")]
+    assert len([line for line in bars if line.rstrip().endswith("done]")]) >= 2
+    for line in lines:
+        assert re.match(
+            r"package CaliforniaHousing|Successfully registered model|Created version '1'|"
+            r".* INFO mlflow\.store\.db\.utils: ",
+            line,
+        ), line
+
+
+def test_it_registers_and_resolves(executed: Any) -> None:
+    notebook, folder = executed
+    (place,) = re.findall(r"version 1 in (.+)", printed(notebook))
+    assert re.fullmatch(rf"{re.escape(str(folder))}/mlruns/\d+/models/m-\w+/artifacts", place)
+    assert (Path(place) / "data" / "manifest.json").is_file()
