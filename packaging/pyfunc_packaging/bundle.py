@@ -194,6 +194,11 @@ class Bundle:
         result: dict[str, Any] = _read_json(self.path / "data" / "golden.json")
         return result
 
+    def profile(self) -> dict[str, Any]:
+        """What training data and the predictions for it looked like; see the bundle format."""
+        result: dict[str, Any] = _read_json(self.path / "data" / "profile.json")
+        return result
+
     def __eq__(self, other: object) -> bool:
         return isinstance(other, Bundle) and self.digest == other.digest
 
