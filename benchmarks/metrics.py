@@ -3,8 +3,8 @@
     python benchmarks/metrics.py --against main
 
 Both serve the same bundle on one core. Blocks of requests alternate between them, so that the
-machine's moods fall on both; what is compared is the median of each block's median.
-``--against HEAD`` says how much of a difference is noise.
+machine's moods fall on both; what is compared is the median over blocks, of what clients wait and
+of the time that the server's thread is on a processor. ``--against HEAD`` says what is noise.
 """
 
 from __future__ import annotations
@@ -16,12 +16,11 @@ import subprocess
 import sys
 import tempfile
 from pathlib import Path
-from typing import Any
 
 import click
 from load import latency
 from machine import describe_machine
-from servers import NAME, Server, running
+from servers import NAME, Running, Server, running
 
 ROOT = Path(__file__).resolve().parent.parent
 EXAMPLE = ROOT / "models" / "california_housing"
@@ -52,23 +51,45 @@ def main(against: str, blocks: int, seconds: float) -> None:
         with running(servers[0], first, logs[0]) as ours, running(servers[1], first, logs[1]) as it:
             _warm_up(ours, it, first)
             click.echo(json.dumps(describe_machine()))
-            click.echo(f"{'rows':>6} {'this version':>14} {against:>14} {'difference':>12} ratio")
             for rows, body in bodies.items():
-                medians: tuple[list[float], list[float]] = ([], [])
+                found = [_Found(), _Found()]
                 for block in range(blocks):
-                    pairs = list(zip((ours, it), medians, strict=True))
-                    for server, found in pairs if block % 2 else reversed(pairs):
-                        found.append(statistics.median(latency(server, body, seconds=seconds)))
-                one, other = map(statistics.median, medians)
-                ratios = sorted(mine / yours for mine, yours in zip(*medians, strict=True))
-                click.echo(
-                    f"{rows:>6} {one * 1e3:>11.1f} µs {other * 1e3:>11.1f} µs"
-                    f" {(one - other) * 1e3:>9.1f} µs {statistics.median(ratios):.3f}"
-                    f" (quartiles {ratios[blocks // 4]:.3f} to {ratios[-blocks // 4]:.3f})"
-                )
+                    pairs = list(zip((ours, it), found, strict=True))
+                    for server, block_found in pairs if block % 2 else reversed(pairs):
+                        block_found.measure(server, body, seconds)
+                for what in ("waiting", "working"):
+                    mine, yours = (getattr(each, what) for each in found)
+                    ratios = [one / other for one, other in zip(mine, yours, strict=True)]
+                    low, middle, high = statistics.quantiles(ratios, n=4)
+                    one, other = statistics.median(mine), statistics.median(yours)
+                    click.echo(
+                        f"{rows:>4} rows, {what}: this version {one:.1f} µs, {against}"
+                        f" {other:.1f} µs, {one - other:+.1f} µs; ratio by block {middle:.3f}"
+                        f" ({low:.3f} to {high:.3f})"
+                    )
 
 
-def _warm_up(ours: Any, it: Any, body: bytes) -> None:
+class _Found:
+    """Microseconds a request, block by block."""
+
+    def __init__(self) -> None:
+        self.waiting: list[float] = []
+        self.working: list[float] = []
+
+    def measure(self, server: Running, body: bytes, seconds: float) -> None:
+        before = _processor_time(server)
+        taken = latency(server, body, seconds=seconds)
+        self.waiting.append(1e3 * statistics.median(taken))
+        self.working.append(1e6 * (_processor_time(server) - before) / len(taken))
+
+
+def _processor_time(server: Running) -> float:
+    """Seconds that the thread of the event loop has been on a processor."""
+    text = Path(f"/proc/{server.process.pid}/schedstat").read_text(encoding="ascii")
+    return int(text.split()[0]) / 1e9
+
+
+def _warm_up(ours: Running, it: Running, body: bytes) -> None:
     for server in (ours, it):
         latency(server, body, seconds=1)
 

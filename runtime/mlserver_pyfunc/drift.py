@@ -118,10 +118,10 @@ class ColumnCounts:
         return (missing, 0, 0) if missing else NOTHING
 
     def _is_usual(self, cells: Array) -> bool:
-        """Whether a few floats are all in the range; False where numpy has to count."""
-        if len(cells) > _FEW:
-            return False
+        """Whether floats are all in the range: none is missing, and there is nothing to count."""
         low, high = self._low, self._high
+        if len(cells) > _FEW:  # NaN is smallest and largest, and in no range
+            return bool(low <= np.minimum.reduce(cells) and np.maximum.reduce(cells) <= high)
         for cell in cells.tolist():  # noqa: SIM110 - all() of a generator takes twice as long
             if not low <= cell <= high:
                 return False

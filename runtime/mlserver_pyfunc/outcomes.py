@@ -27,7 +27,7 @@ NumberTally = tuple[Mapping[int, int], float]
 MAX_LABELS = 100
 
 #: Up to so many rows, counting in Python is faster than numpy is.
-_FEW = 64
+_FEW = 16
 
 #: Buckets between the golden rows' predictions, where the profile says none.
 _STEPS = 10
@@ -49,6 +49,7 @@ class NumberCounts:
     def __init__(self, name: str, bounds: Sequence[float], training: Sequence[float] = ()) -> None:
         self.name = name
         self.bounds = list(bounds)
+        self._edges = np.array(self.bounds)
         self.training = list(training)
         self.counts = [0] * (len(bounds) + 1)
         self.sum = 0.0
@@ -75,9 +76,13 @@ class NumberCounts:
                     places[place] = places.get(place, 0) + 1
                     total += value
             return places, total
-        values = values[np.isfinite(values)]
-        found = np.bincount(np.searchsorted(self.bounds, values)).tolist()
-        return dict(enumerate(found)), float(values.sum(dtype=np.float64))
+        with np.errstate(invalid="ignore", over="ignore"):
+            added = float(np.add.reduce(values, dtype=np.float64))
+            if not math.isfinite(added):
+                values = values[np.isfinite(values)]
+                added = float(np.add.reduce(values, dtype=np.float64))
+        found = np.bincount(self._edges.searchsorted(values)).tolist()
+        return dict(enumerate(found)), added
 
     def add(self, found: NumberTally) -> None:
         """Add what `tally` found."""
