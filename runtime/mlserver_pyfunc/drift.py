@@ -90,15 +90,18 @@ class ColumnCounts:
         tuple of int
             How many are missing, unseen, outside; `NOTHING` itself if none is.
         """
-        if self._kind == "f":
+        if self._kind in "fi" and not isinstance(cells, np.ma.MaskedArray):
             return NOTHING if self._is_usual(cells) else self._tally_numbers(cells)
         if self._kind == "O":
             return self._tally_texts(cells.tolist())
         gaps = 0
         if self._kind == "M":
+            moments = cells.view("int64")  # NaT is the smallest, and in no range
+            if self.has_range and self._is_usual(moments):
+                return NOTHING
             absent = np.isnat(cells)
             gaps = int(np.count_nonzero(absent))
-            cells = cells[~absent].astype("datetime64[ns]").view("int64")
+            cells = moments[~absent]
         elif isinstance(cells, np.ma.MaskedArray):
             gaps = int(np.count_nonzero(np.ma.getmaskarray(cells)))
             cells = cells.compressed()
@@ -118,7 +121,7 @@ class ColumnCounts:
         return (missing, 0, 0) if missing else NOTHING
 
     def _is_usual(self, cells: Array) -> bool:
-        """Whether floats are all in the range: none is missing, and there is nothing to count."""
+        """Whether numbers are all in the range: none is missing, and there is nothing to count."""
         low, high = self._low, self._high
         if len(cells) > _FEW:  # NaN is smallest and largest, and in no range
             return bool(low <= np.minimum.reduce(cells) and np.maximum.reduce(cells) <= high)
