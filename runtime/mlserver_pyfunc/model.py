@@ -133,7 +133,7 @@ class PyFuncRuntime(MLModel):  # type: ignore[misc]  # MLServer is not typed
         return Counts(
             watch_columns(schema.columns, profile),
             watch_outputs(schema, profile, bundle.golden()),
-            int(profile.get("rows", 0)),
+            profile["rows"],
         )
 
     @property
