@@ -80,7 +80,7 @@ _REASONS: tuple[tuple[type[Exception], str], ...] = (
 #: All of them.
 REASONS = tuple(dict.fromkeys(reason for _, reason in _REASONS))
 
-#: Those that are faults of the server or the model, or of how much they have to do: status 5xx.
+#: Those that no client can help: faults of the server or the model, or too much for them to do.
 FAULTS = ("queue_full", "timeout", "model_error", "not_ready", INTERNAL_ERROR)
 
 
