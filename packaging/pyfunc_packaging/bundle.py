@@ -194,6 +194,23 @@ class Bundle:
         result: dict[str, Any] = _read_json(self.path / "data" / "golden.json")
         return result
 
+    def profile(self) -> dict[str, Any]:
+        """What training data and the predictions for it looked like; see the bundle format.
+
+        Raises
+        ------
+        MalformedBundle
+            If it does not say that; a server compares every request with it.
+        """
+        file = self.path / "data" / "profile.json"
+        result: dict[str, Any] = _read_json(file)
+        if not _is_profile(result):
+            raise MalformedBundle(
+                f"{file}: expected numbers by column and output, as package_model() writes them,"
+                f" found something else; package the model again"
+            )
+        return result
+
     def __eq__(self, other: object) -> bool:
         return isinstance(other, Bundle) and self.digest == other.digest
 
@@ -215,6 +232,27 @@ class Bundle:
         from pyfunc_packaging.display import to_html
 
         return to_html(self)
+
+
+def _is_profile(content: Any) -> bool:
+    """Whether a profile holds numbers where its readers compute."""
+    try:
+        columns, outputs = content["columns"].values(), content.get("predictions", {}).values()
+        numbers = [content["rows"], *(column["missing"] for column in columns)]
+        for column in columns:
+            # what overflowed is null
+            quantiles = column.get("quantiles", {}).values()
+            numbers += [number for number in quantiles if number is not None]
+            numbers += column.get("categories", {}).values()
+        for output in outputs:
+            numbers += output.get("labels", {}).values()
+            bounds, ratios = output.get("bounds", []), output.get("at_most", [])
+            if len(bounds) != len(ratios) or bounds != sorted(set(bounds)):
+                return False
+            numbers += [*bounds, *ratios]
+    except (AttributeError, KeyError, TypeError):
+        return False
+    return all(type(number) in (int, float) for number in numbers)
 
 
 def compiled(facts: Mapping[str, Any]) -> str:

@@ -19,10 +19,11 @@ PROBABILITY = "probability"
 
 def has_probabilities(model: Any) -> bool:
     """Whether a model is a classifier that says how likely its labels are."""
-    return _classifies(model) and hasattr(model, "predict_proba")
+    return classifies(model) and hasattr(model, "predict_proba")
 
 
-def _classifies(model: Any) -> bool:
+def classifies(model: Any) -> bool:
+    """Whether a model is a classifier."""
     # what is no estimator of scikit-learn has no tags to ask for
     return hasattr(model, "__sklearn_tags__") and is_classifier(model)
 
@@ -65,7 +66,7 @@ def classifier_outputs(
     >>> label.type, chance.shape, chance.classes
     ('string', (-1, 2), ('old', 'young'))
     """
-    if not _classifies(model):
+    if not classifies(model):
         return None
     count = len(predictions)
     if probabilities is None:

@@ -22,6 +22,7 @@ from packaging.utils import canonicalize_name
 from pyfunc_packaging._version import __version__
 from pyfunc_packaging.bundle import FORMAT_VERSION, MANIFEST, Bundle, file_digest, load_bundle
 from pyfunc_packaging.check import check_in_subprocess
+from pyfunc_packaging.classification import classifies
 from pyfunc_packaging.compilation import (
     GRAPH_FILE,
     Compilation,
@@ -48,7 +49,7 @@ from pyfunc_packaging.mlmodel import (
     write_mlmodel,
 )
 from pyfunc_packaging.modules import copy_modules, pins, split_modules
-from pyfunc_packaging.profile import profile
+from pyfunc_packaging.profile import profile, profile_predictions
 from pyfunc_packaging.progress import Steps
 from pyfunc_packaging.reference import Stored, save_reference
 from pyfunc_packaging.report import Subject, write_report
@@ -57,6 +58,8 @@ from pyfunc_packaging.scoring import predict_outputs
 from pyfunc_packaging.signing import sign_bundle
 from pyfunc_packaging.trial import make_schema
 
+#: Rows of which the predictions are summarised.
+_PROFILED_ROWS = 5000
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]*")
 #: Modules of this library that a bundle needs where the library is not installed.
 _LIBRARY = (
@@ -289,7 +292,10 @@ def _write(
 
     golden = _make_golden(model, schema, rows)
     write_json(data / "golden.json", golden)
-    summary = profile(schema.columns, rows)
+    summary = {
+        **profile(schema.columns, rows),
+        "predictions": _profile_predictions(model, schema, rows),
+    }
     write_json(data / "profile.json", summary)
     write_examples(directory, golden["request"])
     if compilation.graph is not None:
@@ -363,6 +369,22 @@ def _make_golden(model: Any, schema: Schema, rows: pd.DataFrame) -> dict[str, An
         "request": make_request(schema.columns, values),
         "response": make_response(schema.outputs, predictions),
     }
+
+
+def _profile_predictions(model: Any, schema: Schema, rows: pd.DataFrame) -> dict[str, Any]:
+    """What the model predicts for rows spread over those given."""
+    positions = np.linspace(0, len(rows) - 1, num=min(len(rows), _PROFILED_ROWS)).astype(int)
+    sample = rows.iloc[positions]
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # shown once already, when the model was tried
+        try:
+            predictions = predict_outputs(model, schema.outputs, sample)
+        except Exception as error:  # whatever the user's model raises, it is about these rows
+            raise UnsuitableModel(
+                f"the model fails on some of {len(sample)} rows spread over X:"
+                f" {type(error).__name__}: {error}. Leave out the rows that it cannot predict"
+            ) from error
+    return profile_predictions(schema.outputs, predictions, labels=classifies(model))
 
 
 def _copy_library(code: Path) -> None:

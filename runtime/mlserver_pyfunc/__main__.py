@@ -43,11 +43,17 @@ def main(model: str, name: str | None, **given: Any) -> None:
     from mlserver.logging import configure_logger, logger
     from mlserver.settings import ModelParameters
 
+    from mlserver_pyfunc.logs import choose_logging
     from mlserver_pyfunc.server import run
 
     path = _local_path(model)
     chosen = {key: value for key, value in given.items() if value is not None}
     settings = Settings(**{**_defaults(), **chosen})
+    try:
+        choose_logging(settings)
+    except PyFuncError as error:
+        configure_logger(settings).error("cannot serve: %s", error)
+        sys.exit(3)
     configure_logger(settings)
     for option in ("http_port", "grpc_port", "metrics_port"):
         _check_port(settings.host, getattr(settings, option), option)

@@ -17,6 +17,7 @@ import numpy.typing as npt
 
 from mlserver_pyfunc.elements import NUMBERS
 from mlserver_pyfunc.packed_texts import read_repeated
+from mlserver_pyfunc.refusals import Ragged, WrongType
 from pyfunc_packaging.errors import InvalidRequest
 
 Bytes = bytes | memoryview
@@ -80,7 +81,7 @@ def _attach(tensor: dict[str, Any], content: Bytes) -> None:
     shape = tensor.get("shape")
     if not isinstance(shape, list) or any(type(size) is not int or size < 0 for size in shape):
         name = tensor.get("name")
-        raise InvalidRequest(f"input {name!r:.80}: expected a shape of non-negative integers")
+        raise Ragged(f"input {name!r:.80}: expected a shape of non-negative integers")
     datatype, data = read_tensor(tensor.get("name"), tensor.get("datatype"), shape, content)
     tensor.update(datatype=datatype, data=data)
 
@@ -119,9 +120,7 @@ def read_tensor(name: Any, datatype: Any, shape: list[int], content: Bytes) -> t
         return "FP32", widen_bfloat16(name, shape, content)
     if not isinstance(datatype, str) or datatype not in NUMBERS:
         known = ", ".join([*NUMBERS, "BF16", "BYTES"])
-        raise InvalidRequest(
-            f"input {name!r:.80}: expected a datatype of {known}, got {datatype!r:.80}"
-        )
+        raise WrongType(f"input {name!r:.80}: expected a datatype of {known}, got {datatype!r:.80}")
     check_numbers(name, datatype, shape, content)
     dtype = NUMBERS[datatype]
     return datatype, np.frombuffer(content, dtype.newbyteorder("<")).astype(dtype, copy=False)
@@ -180,14 +179,14 @@ def check_numbers(
     size = math.prod(shape) * NUMBERS[datatype].itemsize
     _check_length(name, datatype, shape, content, size, what)
     if datatype == "BOOL" and max(content, default=0) > 1:
-        raise InvalidRequest(f"input {name!r:.80}: expected bytes 0 or 1 for BOOL")
+        raise WrongType(f"input {name!r:.80}: expected bytes 0 or 1 for BOOL")
 
 
 def _check_length(
     name: Any, datatype: Any, shape: list[int], content: Bytes, size: int, what: str
 ) -> None:
     if len(content) != size:
-        raise InvalidRequest(
+        raise Ragged(
             f"input {name!r:.80}: shape {shape[:8]} of {datatype} means {size} {what}, got"
             f" {len(content)}"
         )
@@ -228,7 +227,7 @@ def split_elements(name: Any, content: Bytes, count: int) -> list[bytes]:
             )
         elements.append(bytes(content[start:offset]))
     if len(elements) != count:
-        raise InvalidRequest(
+        raise Ragged(
             f"input {name!r:.80}: expected {count} elements, the bytes have {len(elements)}"
         )
     return elements

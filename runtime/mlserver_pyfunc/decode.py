@@ -18,6 +18,7 @@ import numpy.typing as npt
 from mlserver_pyfunc.elements import Array, read_elements
 from mlserver_pyfunc.limits import check_inputs, read_limits
 from mlserver_pyfunc.plain import Decoded, PlainReader
+from mlserver_pyfunc.refusals import MissingInput, Ragged, UnknownInput, WrongType
 from mlserver_pyfunc.text import read_binary, read_datetimes, read_text
 from pyfunc_packaging.errors import InvalidRequest
 from pyfunc_packaging.schema import NUMPY_TYPES, Column, Schema, Tensor
@@ -79,7 +80,7 @@ class Decoder:
                     f"inputs: expected names that are text, got {_quote(tensor.name)}"
                 )
             if tensor.name in tensors:
-                raise InvalidRequest(
+                raise UnknownInput(
                     f"input {_quote(tensor.name)}: sent more than once; send it once"
                 )
             tensors[tensor.name] = tensor
@@ -115,7 +116,8 @@ class Decoder:
             problems.append(f"unknown: {_listing(unknown)}")
         optional = missing and all(getattr(self._fields[n], "nullable", False) for n in missing)
         hint = "; send null for a value that is not known" if optional else ""
-        raise InvalidRequest(
+        kind = MissingInput if missing else UnknownInput
+        raise kind(
             f"inputs do not match the signature ({'; '.join(problems)}). The model takes"
             f" {_listing(self._fields, limit=50)}{hint}"
         )
@@ -147,11 +149,11 @@ def _listing(names: Any, limit: int = _MAX_NAMES) -> str:
 def _read_shape(field: Column | Tensor, tensor: InputTensor) -> tuple[int, ...]:
     shape = tensor.shape
     if not isinstance(shape, list | tuple):
-        raise InvalidRequest(
+        raise Ragged(
             f"input {_quote(tensor.name)}: expected a shape of non-negative integers, got no list"
         )
     if any(type(size) is not int or size < 0 for size in shape):
-        raise InvalidRequest(
+        raise Ragged(
             f"input {_quote(tensor.name)}: expected a shape of non-negative integers, got"
             f" {_listing(shape)}"
         )
@@ -174,7 +176,7 @@ def _count_rows(shapes: Mapping[str, tuple[int, ...]]) -> int:
         return usual
     odd = next(name for name, count in counts.items() if count != usual)
     other = next(name for name, count in counts.items() if count == usual)
-    raise InvalidRequest(
+    raise Ragged(
         f"input {_quote(odd)}: expected {usual} rows as in input {_quote(other)}, got"
         f" {counts[odd]}; every input needs one value a row"
     )
@@ -183,7 +185,7 @@ def _count_rows(shapes: Mapping[str, tuple[int, ...]]) -> int:
 def _check_column_shape(name: str, shape: tuple[int, ...]) -> None:
     if len(shape) == 1 or (len(shape) == 2 and shape[1] == 1):
         return
-    raise InvalidRequest(
+    raise Ragged(
         f"input {_quote(name)}: expected shape [n] or [n, 1] for n rows, got {list(shape[:8])}"
     )
 
@@ -193,7 +195,7 @@ def _check_tensor_shape(field: Tensor, shape: tuple[int, ...]) -> None:
         want in (-1, got) for want, got in zip(field.shape, shape, strict=True)
     )
     if not fits:
-        raise InvalidRequest(
+        raise Ragged(
             f"input {_quote(field.name)}: expected shape {list(field.shape)} (-1 is any length),"
             f" got {list(shape[:8])}"
         )
@@ -234,7 +236,7 @@ def _decode_elements(
     finite: bool,
 ) -> Array:
     if (datatype == "BYTES") != (expected == "BYTES"):
-        raise InvalidRequest(
+        raise WrongType(
             f"input {_quote(tensor.name)}: expected datatype {expected}, got {_quote(datatype)}"
         )
     if datatype == "BYTES":
@@ -254,13 +256,13 @@ def _flatten(
     data = getattr(data, "root", data)
     if isinstance(data, np.ndarray):
         if data.size != size:
-            raise InvalidRequest(
+            raise Ragged(
                 f"input {_quote(name)}: shape {list(shape[:8])} means {size} values, data has"
                 f" {data.size}"
             )
         return data.reshape(-1)
     if not isinstance(data, list):
-        raise InvalidRequest(
+        raise WrongType(
             f"input {_quote(name)}: expected data to be a list, got {type(data).__name__}"
         )
     level: list[Any] = data
@@ -273,12 +275,12 @@ def _flatten(
             break
         inner = shape[depth + 1] if depth + 1 < len(shape) else None
         if inner is None or any(len(part) != inner for part in level):
-            raise InvalidRequest(
+            raise Ragged(
                 f"input {_quote(name)}: data is nested otherwise than shape {list(shape[:8])} says"
             )
         level = [cell for part in level for cell in part]
     if len(level) != size:
-        raise InvalidRequest(
+        raise Ragged(
             f"input {_quote(name)}: shape {list(shape[:8])} means {size} values, data has"
             f" {len(level)}"
         )

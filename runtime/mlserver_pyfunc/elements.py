@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from pyfunc_packaging.errors import InvalidRequest
+from mlserver_pyfunc.refusals import MissingValue, WrongType
 
 Array = npt.NDArray[Any]
 
@@ -77,7 +77,7 @@ def read_elements(
 
     Raises
     ------
-    InvalidRequest
+    WrongType, MissingValue
 
     Examples
     --------
@@ -91,9 +91,7 @@ def read_elements(
     dtype = NUMBERS.get(datatype)
     if dtype is None:
         known = ", ".join([*NUMBERS, "BYTES"])
-        raise InvalidRequest(
-            f"input {name!r}: expected a datatype of {known}, got {datatype!r:.80}"
-        )
+        raise WrongType(f"input {name!r}: expected a datatype of {known}, got {datatype!r:.80}")
     wanted = np.dtype(target)
     if isinstance(elements, np.ndarray) and elements.dtype == dtype:
         missing, values = None, elements
@@ -159,7 +157,7 @@ def _find_missing(
     if None not in elements:
         return None
     if not nullable:
-        raise InvalidRequest(
+        raise MissingValue(
             f"input {name!r}, value {elements.index(None)}: expected {datatype}, got null; the"
             f" model cannot handle missing values in this input"
         )
@@ -194,7 +192,7 @@ def _refuse_kind(name: str, datatype: str, elements: list[Any], allowed: set[typ
         if cell is not None and type(cell) not in allowed:
             found = _JSON_NAMES.get(type(cell), type(cell).__name__)
             wanted = "true or false" if allowed == {bool} else "a number"
-            raise InvalidRequest(
+            raise WrongType(
                 f"input {name!r}, value {position}: expected {wanted} for {datatype}, got {found}"
             )
 
@@ -205,7 +203,7 @@ def _parse_floats(
     try:
         wide = np.array(elements, dtype=np.float64)
     except OverflowError as error:
-        raise InvalidRequest(f"input {name!r}: a number is too large for {datatype}") from error
+        raise WrongType(f"input {name!r}: a number is too large for {datatype}") from error
     # A number of datatype FP32 means the nearest float32, as it would be in a binary tensor.
     with np.errstate(over="ignore"):
         narrow = wide.astype(dtype, copy=False)
@@ -215,7 +213,7 @@ def _parse_floats(
         for position in np.flatnonzero(np.abs(wide) >= 2.0**bits):
             cell = elements[position]
             if type(cell) is int and int(narrow[position]) != cell:
-                raise InvalidRequest(
+                raise WrongType(
                     f"input {name!r}, value {position}: an integer beyond 2**{bits} that"
                     f" {datatype} cannot hold exactly"
                 )
@@ -238,13 +236,13 @@ def _parse_integers(
 
 def _integral(name: str, datatype: str, position: int, cell: float) -> int:
     if type(cell) is float and not cell.is_integer():
-        raise InvalidRequest(
+        raise WrongType(
             f"input {name!r}, value {position}: expected an integer for {datatype}, got a number"
             f" with a fraction"
         )
     if type(cell) is float and cell <= -(2.0**63):
         # the JSON parser makes a float of an integer beyond 64 bits: -2.0**63 may be a rounded one
-        raise InvalidRequest(f"input {name!r}, value {position}: got an integer outside {datatype}")
+        raise WrongType(f"input {name!r}, value {position}: got an integer outside {datatype}")
     return int(cell)
 
 
@@ -290,7 +288,7 @@ _KINDS = {"b": "a boolean", "i": "an integer", "u": "an integer", "f": "a floati
 
 def _refuse_at(name: str, wrong: npt.NDArray[np.bool_], found: str) -> None:
     if wrong.any():
-        raise InvalidRequest(f"input {name!r}, value {int(np.argmax(wrong))}: got {found}")
+        raise WrongType(f"input {name!r}, value {int(np.argmax(wrong))}: got {found}")
 
 
 def _finish_floats(

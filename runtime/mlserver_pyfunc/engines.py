@@ -13,6 +13,7 @@ import yaml
 from mlserver.logging import logger
 
 from mlserver_pyfunc.encode import describe, name_predictions
+from mlserver_pyfunc.refusals import RefusedByModel
 from mlserver_pyfunc.trust import (
     check_code,
     check_reference,
@@ -23,7 +24,6 @@ from pyfunc_packaging.bundle import MLMODEL, Bundle, is_bundle, load_bundle
 from pyfunc_packaging.compatibility import check_versions
 from pyfunc_packaging.errors import (
     BundleNotFound,
-    InvalidRequest,
     MalformedBundle,
     MissingDependency,
     MissingSignature,
@@ -49,6 +49,10 @@ class Engine(Protocol):
     @property
     def schema(self) -> Schema:
         """What goes in and what comes out, exactly."""
+
+    @property
+    def name(self) -> str:
+        """``onnx`` or ``pyfunc``."""
 
     @property
     def platform(self) -> str:
@@ -110,6 +114,7 @@ class BundleEngine:
     def __init__(self, bundle: Bundle, *, pickles: bool = False) -> None:
         engine = choose_engine(bundle)
         check_versions(bundle, engine=engine, logger=logger)
+        self.name = engine
         self.platform = _PLATFORMS[engine]
         #: Whether several threads may predict at a time; ONNX Runtime sessions are safe to share.
         self.concurrent = engine == "onnx"
@@ -139,11 +144,11 @@ class BundleEngine:
         """Inputs in which the model fails on a text that it has never seen, as packaging found."""
         return [column.name for column in self.schema.columns if column.closed]
 
-    def _refused(self) -> InvalidRequest:
+    def _refused(self) -> RefusedByModel:
         names = ", ".join(map(repr, self._closed))
         expected = [f"only texts known from training in the input(s) {names}"] if names else []
         expected.append("numbers that stay finite on their way through the pipeline")
-        return InvalidRequest(
+        return RefusedByModel(
             f"the model refuses the values of this request; expected {' and '.join(expected)}"
         )
 
@@ -158,6 +163,7 @@ class MlflowEngine:
 
     def __init__(self, path: Path) -> None:
         self._path = path
+        self.name = "pyfunc"
         schema, flavors = _read_mlmodel(path)
         self.platform = next((name for name in flavors if name != "python_function"), "pyfunc")
         try:

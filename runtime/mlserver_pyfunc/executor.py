@@ -14,7 +14,7 @@ import time
 from collections import deque
 from collections.abc import Awaitable, Callable
 from contextlib import suppress
-from contextvars import ContextVar
+from contextvars import ContextVar, copy_context
 from typing import Any, Generic, TypeVar
 
 from mlserver.logging import logger
@@ -51,18 +51,19 @@ class ExecutorClosed(RuntimeError):
 class _Job(Generic[Result]):
     """One call, and the future of its result, which lives on the event loop."""
 
-    __slots__ = ("function", "future", "watched")
+    __slots__ = ("context", "function", "future", "watched")
 
     def __init__(
         self, function: Callable[[], Result], future: asyncio.Future[Result], watched: bool
     ) -> None:
         self.function = function
+        self.context = copy_context()  # so that the log says which request it was
         self.future = future
         self.watched = watched
 
     def run(self) -> None:
         try:
-            result = self.function()
+            result = self.context.run(self.function)
         except Exception as error:  # noqa: BLE001 - whoever waits for the job gets it
             self._settle(self.fail, error)
         except BaseException as error:  # noqa: BLE001 - sys.exit() in a model must end no server
@@ -126,7 +127,7 @@ class Executor:
     """
 
     def __init__(self, *, max_queue: int, timeout: float) -> None:
-        self._max_queue = max_queue
+        self.max_queue = max_queue
         self._timeout = timeout
         self._waiting: deque[_Job[Any]] = deque()
         #: Guards everything here that threads share.
@@ -141,6 +142,11 @@ class Executor:
     def alive(self) -> bool:
         """Whether calls can run: not when so many hang that the process should be restarted."""
         return self._hung < MAX_HUNG
+
+    @property
+    def waiting(self) -> int:
+        """How many calls wait for the one that runs."""
+        return len(self._waiting)
 
     async def run(self, function: Callable[[], Result], *, watched: bool = True) -> Result:
         """Call a function in the thread, after all that waits there.
@@ -195,10 +201,10 @@ class Executor:
             if self._worker is None:
                 self._worker = _Worker(self._work)
             running = self._worker.job is not None
-            if len(self._waiting) + running > self._max_queue:
+            if len(self._waiting) + running > self.max_queue:
                 self._note_full()
                 raise ServerBusy(
-                    f"{self._max_queue} requests are waiting already; try again later, or have more"
+                    f"{self.max_queue} requests are waiting already; try again later, or have more"
                     f" replicas"
                 )
             self._is_full = self._is_full and bool(self._waiting)
@@ -211,7 +217,7 @@ class Executor:
         if not self._is_full:  # once, and again when the queue has been empty meanwhile
             logger.warning(
                 "%d requests wait for the model: more are refused with status 503 (%s)",
-                self._max_queue,
+                self.max_queue,
                 QUEUE_VARIABLE,
             )
         self._is_full = True

@@ -33,9 +33,11 @@ from mlserver_pyfunc.bodies import (
     read_limit,
     receive_messages,
 )
+from mlserver_pyfunc.counts import Times
 from mlserver_pyfunc.encode import Encoded
 from mlserver_pyfunc.envelope import Envelope, read_envelope
 from mlserver_pyfunc.executor import CLIENT
+from mlserver_pyfunc.logs import REQUEST_ID
 from mlserver_pyfunc.plain import Decoded
 from mlserver_pyfunc.responses import Answer, make_answer, make_error
 from mlserver_pyfunc.status import to_mlserver_error
@@ -108,19 +110,21 @@ class FastLane:
             return
         began = time.perf_counter()
         answer = None
+        times = Times()
         if self._http is not None:
             self._http.in_progress.inc()
         try:
             headers = read_headers(scope["headers"])
             messages = await receive_messages(receive, self._limit)
             CLIENT.set(receive)
-            envelope = await self._read(target, messages, headers)
+            arrived = time.perf_counter()
+            envelope = await self._read(target, messages, headers, times)
             if envelope is not None:
                 compress = headers.accepts_gzip if self._gzip else None
                 answer = (
-                    make_error(*target.fail(to_mlserver_error(envelope), began))
+                    make_error(*target.fail(to_mlserver_error(envelope), arrived))
                     if isinstance(envelope, NotAnswered)
-                    else await _answer(target, envelope, compress)
+                    else await _answer(target, envelope, compress, arrived, times)
                 )
                 await _send(answer, send)
         finally:
@@ -191,21 +195,22 @@ class FastLane:
         if envelope is None or not target.model.is_prompt(envelope.inputs):
             return False
         compress = headers.accepts_gzip if self._gzip else None
+        times = Times(time.perf_counter() - began)
 
         def finish(outputs: Sequence[Encoded] | None) -> None:
-            answer = _answer_now(target, envelope, compress, outputs, began)
+            answer = _answer_now(target, envelope, compress, outputs, began, times)
             if self._http is not None:
                 self._http.observe(target.version, answer.status, time.perf_counter() - began)
             deliver(answer)
 
         if not alone and isinstance(envelope.inputs, Decoded):
-            self._turn.add(Waiting(target.model, envelope.inputs, finish))
+            self._turn.add(Waiting(target.model, envelope.inputs, finish, times))
         else:
             finish(None)
         return True
 
     async def _read(
-        self, target: Target, messages: Sequence[Message], headers: BodyHeaders
+        self, target: Target, messages: Sequence[Message], headers: BodyHeaders, times: Times
     ) -> Envelope | NotAnswered | None:
         """Read a body; None where it breaks off, or the ordinary way has to explain a mistake."""
         if not is_complete(messages):
@@ -213,7 +218,10 @@ class FastLane:
         body = join(messages)
 
         def work() -> Envelope | None:
-            return read_envelope(parse_body(body, headers, self._limit), target.model.plain)
+            began = time.perf_counter()
+            envelope = read_envelope(parse_body(body, headers, self._limit), target.model.plain)
+            times.decode = time.perf_counter() - began
+            return envelope
 
         try:
             return work() if len(body) <= SMALL_BODY else await target.model.in_thread(work)
@@ -227,21 +235,23 @@ class FastLane:
 _MAX_PATHS = 100
 
 
-async def _answer(target: Target, envelope: Envelope, compress: bool | None) -> Answer:
+async def _answer(
+    target: Target, envelope: Envelope, compress: bool | None, began: float, times: Times
+) -> Answer:
     """Answer a request and count it."""
     identity = make_id() if envelope.id is None else envelope.id
+    REQUEST_ID.set(identity)
 
     def render(outputs: Sequence[Encoded]) -> Answer:
         return make_answer(target.head(identity), outputs, envelope.wishes, compress=compress)
 
-    began = time.perf_counter()
     try:
         answer = await target.model.infer(
-            envelope.inputs, envelope.outputs, envelope.parameters, render
+            envelope.inputs, envelope.outputs, envelope.parameters, render, times
         )
     except Exception as error:  # noqa: BLE001 - our own fault too: the log gets the traceback
         return make_error(*target.fail(error, began))
-    target.succeed(began)
+    target.succeed(began, times)
     answer.headers += target.headers(identity)
     return answer
 
@@ -252,16 +262,22 @@ def _answer_now(
     compress: bool | None,
     outputs: Sequence[Encoded] | None,
     began: float,
+    times: Times,
 ) -> Answer:
     """The same at once, for a request that is prompt; with its outputs if they are known."""
     identity = make_id() if envelope.id is None else envelope.id
+    REQUEST_ID.set(identity)
     try:
         if outputs is None:
-            outputs = target.model.infer_now(envelope.inputs, envelope.outputs, envelope.parameters)
+            outputs = target.model.infer_now(
+                envelope.inputs, envelope.outputs, envelope.parameters, times
+            )
+        predicted = time.perf_counter()
         answer = make_answer(target.head(identity), outputs, envelope.wishes, compress=compress)
+        times.encode += time.perf_counter() - predicted
     except Exception as error:  # noqa: BLE001 - our own fault too: the log gets the traceback
         return make_error(*target.fail(error, began))
-    target.succeed(began)
+    target.succeed(began, times)
     answer.headers += target.headers(identity)
     return answer
 

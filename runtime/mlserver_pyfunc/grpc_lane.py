@@ -18,8 +18,10 @@ from mlserver.handlers import DataPlane
 from mlserver.types import Datatype
 
 from mlserver_pyfunc.binary_tensors import read_tensor, to_bytes
+from mlserver_pyfunc.counts import Times
 from mlserver_pyfunc.encode import Encoded
 from mlserver_pyfunc.envelope import EnvelopeInput
+from mlserver_pyfunc.logs import REQUEST_ID
 from mlserver_pyfunc.model import PyFuncRuntime
 from mlserver_pyfunc.plain import Decoded
 from mlserver_pyfunc.target import Targets
@@ -59,14 +61,18 @@ class GRPCLane:
             inputs = _read_raw(request) if raw else _read_plain(request, model)
             if inputs is None or not model.is_prompt(inputs):
                 return None
-            outputs = model.infer_now(inputs, (), {})
+            times = Times(time.perf_counter() - began)
+            REQUEST_ID.set(request.id)
+            outputs = model.infer_now(inputs, (), {}, times)
         except (InvalidRequest, MLServerError):
             return None
+        predicted = time.perf_counter()
         response = _make_response(request.id, target.head(request.id), outputs, raw=raw)
+        times.encode += time.perf_counter() - predicted
         context.set_trailing_metadata(
             tuple((name.decode(), value.decode()) for name, value in target.headers(request.id))
         )
-        target.succeed(began)
+        target.succeed(began, times)
         return response
 
 

@@ -38,7 +38,8 @@ from mlserver_pyfunc.headers import encode_headers
 from mlserver_pyfunc.params import read_extras
 from mlserver_pyfunc.responses import Answer, Header, make_answer, make_error
 from mlserver_pyfunc.status import to_mlserver_error
-from pyfunc_packaging.errors import InvalidRequest
+from mlserver_pyfunc.target import Targets
+from pyfunc_packaging.errors import ClientGone, InvalidRequest
 
 
 class InferEndpoint:
@@ -52,6 +53,7 @@ class InferEndpoint:
 
     def __init__(self, data_plane: DataPlane, settings: Settings) -> None:
         self._data_plane = data_plane
+        self._targets = Targets(data_plane)
         self._gzip = settings.gzip_enabled
         self._limit = read_limit()
         #: Reads large bodies, one after the other.
@@ -65,15 +67,20 @@ class InferEndpoint:
         mlserver.errors.MLServerError
             Which MLServer's application turns into an answer.
         """
-        headers = read_headers(request.headers.raw)
+        headers, path = read_headers(request.headers.raw), request.path_params
+        name, version = path["model_name"], path.get("model_version")
         messages = await receive_messages(request.receive, self._limit)
         body = join(messages)
         try:
             check_size(len(body), self._limit)
-            if not is_complete(messages):  # nobody is there to read it
-                return to_response(make_error("the body broke off", 400))
+            if not is_complete(messages):
+                raise ClientGone("the body broke off")
             payload, wishes = await self._read(body, headers)
+        except ClientGone as error:  # nobody is there to read it
+            self._targets.refuse(name, version, error)
+            return to_response(make_error(str(error), 400))
         except InvalidRequest as error:
+            self._targets.refuse(name, version, error)
             refusal = to_mlserver_error(error)
             answer = make_error(str(refusal), refusal.status_code)
             if not is_complete(messages):  # the rest of the body must not pass for a request
@@ -81,10 +88,7 @@ class InferEndpoint:
             return to_response(answer)
         insert_headers(payload, dict(request.headers))
         CLIENT.set(request.receive)
-        path = request.path_params
-        response = await self._data_plane.infer(
-            payload, path["model_name"], path.get("model_version")
-        )
+        response = await self._data_plane.infer(payload, name, version)
         extra = encode_headers(extract_headers(response))
         answer = make_answer(
             _head(response),

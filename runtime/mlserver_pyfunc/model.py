@@ -26,11 +26,16 @@ from mlserver.types import (
 )
 from mlserver.utils import get_model_uri
 
+from mlserver_pyfunc.counts import Counts, Times
 from mlserver_pyfunc.decode import Decoder, InputTensor
+from mlserver_pyfunc.drift import watch_columns
 from mlserver_pyfunc.encode import Encoded, Encoder
 from mlserver_pyfunc.engines import BundleEngine, Engine, load_engine
 from mlserver_pyfunc.executor import ExecutorClosed, make_executor
 from mlserver_pyfunc.limits import INPUTS_VARIABLE, check_rows, read_limits
+from mlserver_pyfunc.logs import REQUEST_ID
+from mlserver_pyfunc.metrics import collector
+from mlserver_pyfunc.outcomes import watch_outputs
 from mlserver_pyfunc.params import read_extras, read_params
 from mlserver_pyfunc.plain import Decoded, PlainReader
 from mlserver_pyfunc.status import to_mlserver_error
@@ -78,6 +83,9 @@ class PyFuncRuntime(MLModel):  # type: ignore[misc]  # MLServer is not typed
         self._joins = False
         self._max_rows: int | None = None  # none while the golden rows are predicted
         self._on_loop = LoopTime()
+        #: Nothing that is predicted while the model is loaded counts.
+        self.counts = Counts()
+        self.facts: Mapping[str, str] = _NONE
 
     async def load(self) -> bool:
         """Load the model and predict its golden rows; see :class:`mlserver.MLModel`.
@@ -106,7 +114,27 @@ class PyFuncRuntime(MLModel):  # type: ignore[misc]  # MLServer is not typed
                 self._joins = await self._load_in_thread(self._predicts_rows_alike, request)
         self._max_rows = read_limits().rows
         self.prompt_rows = min(self.prompt_rows, self._max_rows)  # more are refused by the way
+        self.counts = self._make_counts()
+        collector().add(self)
         return True
+
+    def _make_counts(self) -> Counts:
+        """Begin to count, against what the bundle says of its training data."""
+        bundle = self._engine.bundle if isinstance(self._engine, BundleEngine) else None
+        self.facts = {
+            "bundle": "" if bundle is None else bundle.name,
+            "digest": "" if bundle is None else bundle.digest,
+            "engine": self._engine.name,
+            "format": "mlflow" if bundle is None else str(bundle.manifest["format_version"]),
+        }
+        if bundle is None:
+            return Counts()
+        profile, schema = bundle.profile(), self._engine.schema
+        return Counts(
+            watch_columns(schema.columns, profile),
+            watch_outputs(schema, profile, bundle.golden()),
+            profile["rows"],
+        )
 
     @property
     def schema(self) -> Schema:
@@ -125,6 +153,16 @@ class PyFuncRuntime(MLModel):  # type: ignore[misc]  # MLServer is not typed
         """Whether the model can answer; not when its predicts hang."""
         return self._executor.alive
 
+    @property
+    def waiting(self) -> int:
+        """How many requests wait for the model's thread."""
+        return self._executor.waiting
+
+    @property
+    def max_waiting(self) -> int:
+        """How many may."""
+        return self._executor.max_queue
+
     async def _find_model(self) -> Path:
         parameters = self._settings.parameters
         path = Path(parameters.uri) if parameters and parameters.uri else None
@@ -134,12 +172,20 @@ class PyFuncRuntime(MLModel):  # type: ignore[misc]  # MLServer is not typed
 
     async def predict(self, payload: InferenceRequest) -> InferenceResponse:
         """Answer one request; see :class:`mlserver.MLModel`."""
-        outputs = await self.infer(
-            payload.inputs,
-            [output.name for output in payload.outputs or []],
-            read_extras(payload.parameters),
-            _to_mlserver,
-        )
+        began, times = time.perf_counter(), Times()
+        REQUEST_ID.set(payload.id)
+        try:
+            outputs = await self.infer(
+                payload.inputs,
+                [output.name for output in payload.outputs or []],
+                read_extras(payload.parameters),
+                _to_mlserver,
+                times,
+            )
+        except BaseException as error:  # also where the client has cancelled the call
+            self.counts.refuse(error)
+            raise
+        self.counts.answer(times, time.perf_counter() - began)
         # what we made ourselves needs no validation, which would look at every value
         return InferenceResponse.model_construct(
             id=payload.id,
@@ -155,6 +201,7 @@ class PyFuncRuntime(MLModel):  # type: ignore[misc]  # MLServer is not typed
         requested: Sequence[str],
         parameters: Mapping[str, Any],
         render: Callable[[Sequence[Encoded]], Rendered],
+        times: Times,
     ) -> Rendered:
         """Decode, predict, encode and render; all of it in the model's thread unless it is short.
 
@@ -167,18 +214,29 @@ class PyFuncRuntime(MLModel):  # type: ignore[misc]  # MLServer is not typed
             Of the request, without those that the protocol itself names.
         render : callable
             Makes what is returned of the encoded outputs.
+        times : Times
+            Gets those of the stages.
 
         Raises
         ------
         mlserver.errors.MLServerError
             With the status and the message for the client; our own fault is in the log then.
         """
+
+        def finish(outputs: Sequence[Encoded]) -> Rendered:
+            began = time.perf_counter()
+            rendered = render(outputs)
+            times.encode += time.perf_counter() - began
+            return rendered
+
         if self._is_small(inputs):
             while not self.is_prompt(inputs):
                 await asyncio.sleep(0)  # until the next turn, which begins with the probes
-            return render(self.infer_now(inputs, requested, parameters))
+            return finish(self.infer_now(inputs, requested, parameters, times))
         try:
-            return await self.in_thread(lambda: render(self._infer(inputs, requested, parameters)))
+            return await self.in_thread(
+                lambda: finish(self._infer(inputs, requested, parameters, times))
+            )
         except PyFuncError as error:
             raise self._explain(error) from error
 
@@ -187,39 +245,52 @@ class PyFuncRuntime(MLModel):  # type: ignore[misc]  # MLServer is not typed
         inputs: Sequence[InputTensor] | Decoded,
         requested: Sequence[str],
         parameters: Mapping[str, Any],
+        times: Times,
     ) -> list[Encoded]:
         """The same on the event loop, for a request that `is_prompt`; the outputs as they are."""
         with self._on_loop:
             try:
-                return self._infer(inputs, requested, parameters)
+                return self._infer(inputs, requested, parameters, times)
             except PyFuncError as error:
                 raise self._explain(error) from error
 
-    def infer_together(self, requests: Sequence[Decoded]) -> list[list[Encoded]] | None:
+    def infer_together(
+        self, requests: Sequence[Decoded], times: Sequence[Times]
+    ) -> list[list[Encoded]] | None:
         """The outputs of several requests; None where each has to be predicted alone.
 
         Parameters
         ----------
         requests : sequence of Decoded
             Together at most `prompt_rows`.
+        times : sequence of Times
+            Of each: predicting took every one of them as long as it took all.
         """
         if len(requests) == 1 or not self._joins:
             return None
         with self._on_loop:
             try:
-                return self._predict_together(requests)
+                return self._predict_together(requests, times)
             except PyFuncError:  # what is wrong with which one, each says by itself
                 return None
 
-    def _predict_together(self, requests: Sequence[Decoded]) -> list[list[Encoded]]:
+    def _predict_together(
+        self, requests: Sequence[Decoded], times: Sequence[Times]
+    ) -> list[list[Encoded]]:
+        began = time.perf_counter()
         joined = join_rows(requests)
         found = self._engine.predict(joined.values, rows=joined.rows, params={})
+        predicted = time.perf_counter()
         first, outputs = 0, []
-        for request in requests:
+        for request, own_times in zip(requests, times, strict=True):
             rows = slice(first, first + request.rows)
             own = {name: values[rows] for name, values in found.items()}
+            own_times.predict = predicted - began
+            start = time.perf_counter()
             outputs.append(self._encoder.encode(own, rows=request.rows))
+            own_times.encode = time.perf_counter() - start
             first = rows.stop
+        self.counts.predict(joined.values, found, joined.rows)
         return outputs
 
     def _explain(self, error: PyFuncError) -> MLServerError:
@@ -238,6 +309,7 @@ class PyFuncRuntime(MLModel):  # type: ignore[misc]  # MLServer is not typed
     async def unload(self) -> bool:
         """Take no new work; what is waiting is still answered, then the thread ends."""
         self._executor.close()
+        collector().remove(self)
         return True
 
     async def in_thread(self, function: Callable[[], Result]) -> Result:
@@ -279,15 +351,25 @@ class PyFuncRuntime(MLModel):  # type: ignore[misc]  # MLServer is not typed
         inputs: Sequence[InputTensor] | Decoded,
         requested: Sequence[str] = (),
         parameters: Mapping[str, Any] = _NONE,
+        times: Times | None = None,
     ) -> list[Encoded]:
         """Decode, predict, encode."""
+        began = time.perf_counter()
         names = self._encoder.select(requested)
         params = read_params(self._params, parameters)
         decoded = inputs if isinstance(inputs, Decoded) else self._decoder.decode(inputs)
         if self._max_rows is not None:
             check_rows(decoded.rows, self._max_rows)
+        read = time.perf_counter()
         predictions = self._engine.predict(decoded.values, rows=decoded.rows, params=params)
-        return self._encoder.encode(predictions, rows=decoded.rows, names=names)
+        predicted = time.perf_counter()
+        outputs = self._encoder.encode(predictions, rows=decoded.rows, names=names)
+        if times is not None:  # a request, and no golden rows
+            times.decode += read - began
+            times.predict = predicted - read
+            times.encode = time.perf_counter() - predicted
+            self.counts.predict(decoded.values, predictions, decoded.rows)
+        return outputs
 
     def _check_golden(self, engine: BundleEngine) -> InferenceRequest:
         """Predict the golden rows as requests are; the model is ready only if they are right."""
@@ -328,7 +410,8 @@ class PyFuncRuntime(MLModel):  # type: ignore[misc]  # MLServer is not typed
             for position in range(rows.rows)
         ]
         singles = [self._infer(row) for row in alone]
-        return repr(self._predict_together(alone * _TIMES)) == repr(singles * _TIMES)
+        together = self._predict_together(alone * _TIMES, [Times() for _ in alone * _TIMES])
+        return repr(together) == repr(singles * _TIMES)
 
     def _time(self, decoded: Decoded) -> float:
         taken = []

@@ -12,6 +12,7 @@ from mlserver.grpc import dataplane_pb2 as pb
 
 from mlserver_pyfunc.binary_tensors import check_numbers, split_elements, widen_bfloat16
 from mlserver_pyfunc.elements import NUMBERS
+from mlserver_pyfunc.refusals import Ragged, WrongType
 from pyfunc_packaging.errors import InvalidRequest
 
 
@@ -76,7 +77,7 @@ def check_raw_contents(request: pb.ModelInferRequest) -> None:
                 f" raw_input_contents; send one of them"
             )
         if any(size < 0 for size in tensor.shape):
-            raise InvalidRequest(f"input {tensor.name!r:.80}: expected a shape without negatives")
+            raise Ragged(f"input {tensor.name!r:.80}: expected a shape without negatives")
         if tensor.datatype == "BYTES":
             split_elements(tensor.name, content, math.prod(tensor.shape))
             continue
@@ -87,7 +88,7 @@ def check_raw_contents(request: pb.ModelInferRequest) -> None:
             continue
         if tensor.datatype not in NUMBERS:
             known = ", ".join([*NUMBERS, "BF16", "BYTES"])
-            raise InvalidRequest(
+            raise WrongType(
                 f"input {tensor.name!r:.80}: expected a datatype of {known}, got"
                 f" {tensor.datatype!r:.80}"
             )

@@ -48,6 +48,7 @@ from mlserver_pyfunc.protocol_routes import EXTENSIONS, ProtocolRoutes
 from mlserver_pyfunc.raw import check_request
 from mlserver_pyfunc.responses import make_error
 from mlserver_pyfunc.status import FAULT, GRPC_STATUSES, to_mlserver_error
+from mlserver_pyfunc.target import Targets
 from pyfunc_packaging.errors import InvalidRequest, PyFuncError
 
 #: Exit statuses of the server process; documented in ``pyfunc serve --help``.
@@ -253,6 +254,7 @@ class PyFuncGRPCServer(GRPCServer):  # type: ignore[misc]  # MLServer is not typ
     def __init__(self, *args: Any) -> None:
         super().__init__(*args)
         self._lane = GRPCLane(self._data_plane) if is_wanted(self._settings) else None
+        self._targets = Targets(self._data_plane)
 
     def _create_server(self) -> Any:
         STATUS_CODE_MAPPING.update(GRPC_STATUSES)  # MLServer would call them all UNKNOWN
@@ -292,12 +294,29 @@ class PyFuncGRPCServer(GRPCServer):  # type: ignore[misc]  # MLServer is not typ
         try:
             check_request(request)
         except PyFuncError as error:
+            self._targets.refuse(request.model_name, request.model_version, error)
             await context.abort(grpc.StatusCode.INVALID_ARGUMENT, str(error))
         return await self._inference_servicer.ModelInfer(request, context)
 
     async def _model_stream_infer(self, requests: AsyncIterator[Any], context: Any) -> Any:
-        async for response in self._inference_servicer.ModelStreamInfer(_check(requests), context):
+        async for response in self._inference_servicer.ModelStreamInfer(
+            self._check(requests), context
+        ):
             yield response
+
+    async def _check(self, requests: AsyncIterator[Any]) -> AsyncIterator[Any]:
+        """The requests of a stream, each checked; MLServer turns our errors into statuses."""
+        empty = True
+        async for request in requests:
+            empty = False
+            try:
+                check_request(request)
+            except PyFuncError as error:
+                self._targets.refuse(request.model_name, request.model_version, error)
+                raise to_mlserver_error(error) from error
+            yield request
+        if empty:
+            raise to_mlserver_error(InvalidRequest("expected a request, the stream has none"))
 
     async def _model_ready(self, request: pb.ModelReadyRequest, context: Any) -> Any:
         try:
@@ -310,20 +329,6 @@ class PyFuncGRPCServer(GRPCServer):  # type: ignore[misc]  # MLServer is not typ
         for item in response.models:
             item.state = item.state.removeprefix("State.")  # MLServer says how Python prints it
         return response
-
-
-async def _check(requests: AsyncIterator[Any]) -> AsyncIterator[Any]:
-    """The requests of a stream, each checked; MLServer turns our errors into statuses."""
-    empty = True
-    async for request in requests:
-        empty = False
-        try:
-            check_request(request)
-        except PyFuncError as error:
-            raise to_mlserver_error(error) from error
-        yield request
-    if empty:
-        raise to_mlserver_error(InvalidRequest("expected a request, the stream has none"))
 
 
 def _without_client_tracebacks(record: logging.LogRecord) -> bool:

@@ -57,4 +57,6 @@ def to_mlserver_error(error: PyFuncError) -> MLServerError:
     400
     """
     status = next(status for kind, status in _STATUSES if isinstance(error, kind))
-    return MLServerError(str(error), status)
+    answer = MLServerError(str(error), status)
+    answer.__cause__ = error  # says why to the metrics
+    return answer

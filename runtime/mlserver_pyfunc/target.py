@@ -6,12 +6,14 @@ import time
 from random import getrandbits
 from typing import Any
 
+from mlserver.context import model_context
 from mlserver.errors import MLServerError
 from mlserver.handlers import DataPlane
 from mlserver.logging import logger
 from mlserver.types import InferenceResponse
 from mlserver.utils import extract_headers
 
+from mlserver_pyfunc.counts import Times
 from mlserver_pyfunc.headers import HEADER_VALUE, encode_headers
 from mlserver_pyfunc.model import PyFuncRuntime
 from mlserver_pyfunc.responses import Header
@@ -61,16 +63,19 @@ class Target:
         own = identity.encode("latin-1")
         return [(name, own if value is None else value) for name, value in self._headers]
 
-    def succeed(self, began: float) -> None:
+    def succeed(self, began: float, times: Times) -> None:
         """Count an answer.
 
         Parameters
         ----------
         began : float
-            ``time.perf_counter()`` when the request was read.
+            ``time.perf_counter()`` when the request was there.
+        times : Times
         """
+        seconds = time.perf_counter() - began
         self._success.inc()
-        self._duration.observe(time.perf_counter() - began)
+        self._duration.observe(seconds)
+        self.model.counts.answer(times, seconds)
 
     def fail(self, error: Exception, began: float) -> tuple[str, int]:
         """Count a failure.
@@ -82,9 +87,11 @@ class Target:
         """
         self._failure.inc()
         self._duration.observe(time.perf_counter() - began)
+        self.model.counts.refuse(error)
         if isinstance(error, MLServerError):
             return str(error), error.status_code
-        logger.error("model %s: an unexpected error", self.model.name, exc_info=error)
+        with model_context(self.model.settings):
+            logger.error("model %s: an unexpected error", self.model.name, exc_info=error)
         return FAULT, 500
 
 
@@ -113,6 +120,12 @@ class Targets:
             target = Target(model, name, version, self._data_plane)
             self._known[name, version] = target
         return target
+
+    def refuse(self, name: str, version: str | None, error: Exception) -> None:
+        """Count a request that is refused before its model gets it, if there is such a model."""
+        target = self.find(name, version)
+        if target is not None:
+            target.model.counts.refuse(error)
 
 
 #: Stands for the request's id while the headers that repeat it are looked for.

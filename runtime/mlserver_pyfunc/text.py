@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from pyfunc_packaging.errors import InvalidRequest
+from mlserver_pyfunc.refusals import MissingValue, WrongType
 from pyfunc_packaging.schema import Column
 
 Array = npt.NDArray[Any]
@@ -45,7 +45,7 @@ def read_text(name: str, elements: Any, *, nullable: bool, base64: bool = False)
 
     Raises
     ------
-    InvalidRequest
+    WrongType, MissingValue
 
     Examples
     --------
@@ -75,11 +75,11 @@ def _decode_one(name: str, position: int, cell: Any, nullable: bool, base64: boo
         try:
             return cell.decode("utf-8")
         except UnicodeDecodeError as error:
-            raise InvalidRequest(
+            raise WrongType(
                 f"input {name!r}, value {position}: expected text in UTF-8, got other bytes"
             ) from error
     if not isinstance(cell, str):
-        raise InvalidRequest(
+        raise WrongType(
             f"input {name!r}, value {position}: expected text for BYTES, got {_kind(cell)}"
         )
     return cell
@@ -92,7 +92,7 @@ def _kind(cell: Any) -> str:
 
 def _check_null(name: str, position: int, nullable: bool) -> None:
     if not nullable:
-        raise InvalidRequest(
+        raise MissingValue(
             f"input {name!r}, value {position}: expected BYTES, got null; the model cannot handle"
             f" missing values in this input"
         )
@@ -102,7 +102,7 @@ def _decode_base64(name: str, position: int, cell: Any) -> bytes:
     try:
         return b64decode(cell, validate=True)
     except (binascii.Error, ValueError, TypeError) as error:
-        raise InvalidRequest(
+        raise WrongType(
             f"input {name!r}, value {position}: expected base64, as its content_type says, got"
             f" something else"
         ) from error
@@ -121,7 +121,7 @@ def read_binary(column: Column, elements: Any, *, base64: bool) -> Array:
         elif isinstance(cell, bytes):
             result[position] = cell
         else:
-            raise InvalidRequest(
+            raise WrongType(
                 f"input {column.name!r}, value {position}: expected BYTES, got {_kind(cell)}"
             )
     return result
@@ -131,7 +131,7 @@ def _encode_utf8(name: str, position: int, cell: str) -> bytes:
     try:
         return cell.encode("utf-8")
     except UnicodeEncodeError as error:  # JSON can spell half of a surrogate pair
-        raise InvalidRequest(
+        raise WrongType(
             f"input {name!r}, value {position}: expected text that UTF-8 can hold, got half of a"
             f" surrogate pair"
         ) from error
@@ -154,7 +154,7 @@ def read_datetimes(column: Column, elements: Any) -> Array:
 
     Raises
     ------
-    InvalidRequest
+    WrongType, MissingValue
 
     Examples
     --------
@@ -177,13 +177,13 @@ def _read_datetime(name: str, position: int, text: str) -> np.datetime64:
             raise ValueError
         moment = datetime.fromisoformat(text)
     except ValueError as error:
-        raise InvalidRequest(
+        raise WrongType(
             f"input {name!r}, value {position}: expected a datetime in ISO 8601, such as"
             f" 2026-11-22T14:00:00Z, got other text"
         ) from error
     digits = parts["fraction"] or ""
     if digits[9:].strip("0"):
-        raise InvalidRequest(
+        raise WrongType(
             f"input {name!r}, value {position}: expected a datetime of at most nanoseconds, got a"
             f" finer one"
         )
@@ -192,7 +192,7 @@ def _read_datetime(name: str, position: int, text: str) -> np.datetime64:
     microseconds = (moment - _EPOCH) // timedelta(microseconds=1)
     nanoseconds = microseconds * 1000 + int(digits[6:9].ljust(3, "0"))
     if not -(2**63) < nanoseconds < 2**63:  # -2**63 itself means NaT
-        raise InvalidRequest(
+        raise WrongType(
             f"input {name!r}, value {position}: expected a datetime from 1677-09-22 to 2262-04-11"
         )
     return np.datetime64(nanoseconds, "ns")

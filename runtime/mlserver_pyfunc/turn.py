@@ -15,6 +15,7 @@ from typing import Any
 
 import numpy as np
 
+from mlserver_pyfunc.counts import Times
 from mlserver_pyfunc.encode import Encoded
 from mlserver_pyfunc.plain import Decoded
 
@@ -30,11 +31,14 @@ class Waiting:
     inputs : Decoded
     finish : callable
         Is called with the outputs, or with None where the request has to be predicted alone.
+    times : Times
+        Of the request; gets those that predicting took.
     """
 
     model: Any
     inputs: Decoded
     finish: Callable[[Sequence[Encoded] | None], None]
+    times: Times
 
 
 class Turn:
@@ -59,7 +63,9 @@ class Turn:
                 return
             count = _count(waiting, model.prompt_rows)
             batch, waiting = waiting[:count], waiting[count:]
-            outputs = model.infer_together([request.inputs for request in batch])
+            outputs = model.infer_together(
+                [request.inputs for request in batch], [request.times for request in batch]
+            )
             for position, request in enumerate(batch):
                 request.finish(None if outputs is None else outputs[position])
 

@@ -110,6 +110,7 @@ def test_joined_predictions_are_single_ones(california: Any) -> None:
     from mlserver.settings import ModelParameters
 
     from mlserver_pyfunc import PyFuncRuntime
+    from mlserver_pyfunc.counts import Times
 
     bundle = california[2]
     settings = ModelSettings(
@@ -134,8 +135,8 @@ def test_joined_predictions_are_single_ones(california: Any) -> None:
             if read is not None:
                 parts.append(read)
         assert len(parts) > 1
-        together = model.infer_together(parts)
-        alone = [model.infer_now(part, [], {}) for part in parts]
+        together = model.infer_together(parts, [Times() for _ in parts])
+        alone = [model.infer_now(part, [], {}, Times()) for part in parts]
         return together, alone
 
     together, alone = asyncio.run(predict())

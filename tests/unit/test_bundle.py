@@ -230,3 +230,28 @@ def test_what_mlflow_and_python_add_is_passed_over(path):
     (path / "code" / "__pycache__").mkdir()
     (path / "code" / "__pycache__" / "pyfunc_bundle_v1.cpython-311.pyc").write_bytes(b"cache")
     assert load_bundle(path).name == "CaliforniaHousingRegressor"
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"columns": []},
+        {"rows": None},
+        {"columns": {"x": {}}},
+        {"columns": {"x": {"missing": "0"}}},
+        {"columns": {"x": {"missing": 0, "quantiles": {"0.0": "low"}}}},
+        {"columns": {"x": {"missing": 0, "categories": ["a"]}}},
+        {"predictions": {"y": {"bounds": [2.0, 1.0], "at_most": [0.5, 1.0]}}},
+        {"predictions": {"y": {"bounds": [1.0], "at_most": []}}},
+        {"predictions": {"y": {"labels": {"yes": True}}}},
+        {"predictions": []},
+    ],
+)
+def test_a_profile_that_is_none_is_refused(path, change):
+    file = path / "data" / "profile.json"
+    bundle = load_bundle(path)
+    profile = bundle.profile()
+    assert profile["predictions"]
+    file.write_text(json.dumps({**profile, **change}))
+    with pytest.raises(MalformedBundle, match=r"profile\.json: expected numbers"):
+        bundle.profile()

@@ -5,7 +5,8 @@ import pandas as pd
 import pytest
 
 from pyfunc_packaging.infer import infer_columns
-from pyfunc_packaging.profile import MAX_CATEGORIES, profile
+from pyfunc_packaging.profile import MAX_CATEGORIES, profile, profile_predictions
+from pyfunc_packaging.schema import Column, Tensor
 
 QUANTILES = ["0.0", "0.05", "0.25", "0.5", "0.75", "0.95", "1.0"]
 
@@ -76,3 +77,33 @@ def test_datetimes_have_a_range():
         "from": "2025-01-01T12:00:00.000000000",
         "to": "2026-11-22T00:00:00.000000000",
     }
+
+
+def test_predictions_lie_between_their_tenths():
+    found = profile_predictions(
+        [Column("y", "double")], {"y": np.arange(1.0, 1002.0)}, labels=False
+    )["y"]
+    assert found["bounds"] == [1.0, *range(101, 1002, 100)]
+    assert found["at_most"] == pytest.approx([k / 10 for k in range(11)], abs=1e-3)
+
+
+def test_predictions_that_are_not_finite_are_left_out():
+    values = np.array([1.0, np.nan, np.inf, 2.0])
+    found = profile_predictions([Column("y", "double")], {"y": values}, labels=False)
+    assert json.loads(json.dumps(found, allow_nan=False)) == found
+    assert (found["y"]["bounds"][0], found["y"]["bounds"][-1]) == (1.0, 2.0)
+    assert found["y"]["at_most"][-1] == 1.0
+
+
+@pytest.mark.parametrize("values", [["no", "yes", "no", "no"], [False, True, False, False]])
+def test_labels_have_their_ratios(values):
+    [first, second] = sorted({str(value) for value in values})
+    column = Column("y", "string" if isinstance(values[0], str) else "boolean")
+    found = profile_predictions([column], {"y": np.array(values)}, labels=True)
+    assert found == {"y": {"labels": {first: 0.75, second: 0.25}}}
+
+
+def test_probabilities_and_countless_labels_have_no_profile():
+    outputs = [Column("y", "long"), Tensor("p", "float64", (-1, 2), (0, 1))]
+    predictions = {"y": np.arange(MAX_CATEGORIES + 1), "p": np.zeros((MAX_CATEGORIES + 1, 2))}
+    assert profile_predictions(outputs, predictions, labels=True) == {}

@@ -7,6 +7,7 @@ from typing import Any
 
 import numpy as np
 
+from mlserver_pyfunc.counts import Times
 from mlserver_pyfunc.encode import Encoded
 from mlserver_pyfunc.plain import Decoded
 from mlserver_pyfunc.turn import LoopTime, Turn, Waiting, join_rows
@@ -24,7 +25,10 @@ class Doubling:
     def may_go_on(self) -> bool:
         return self._turns.pop(0) if self._turns else True
 
-    def infer_together(self, requests: Sequence[Decoded]) -> list[list[Encoded]] | None:
+    def infer_together(
+        self, requests: Sequence[Decoded], times: Sequence[Times]
+    ) -> list[list[Encoded]] | None:
+        assert len(times) == len(requests)
         cells = [request.values["x"].tolist() for request in requests]
         self.batches.append([cell for row in cells for cell in row])
         if self._refuses in self.batches[-1]:
@@ -43,7 +47,7 @@ def ask(model: Any, rows: Sequence[Sequence[float]], others: Any = None) -> list
             def finish(outputs: Sequence[Encoded] | None, position: int = position) -> None:
                 found[position] = None if outputs is None else outputs[0].data
 
-            turn.add(Waiting(model, Decoded({"x": np.array(cells)}, len(cells)), finish))
+            turn.add(Waiting(model, Decoded({"x": np.array(cells)}, len(cells)), finish, Times()))
         assert found == [...] * len(rows)  # nothing before the turn ends
         for _ in range(5):
             await asyncio.sleep(0)
@@ -81,7 +85,8 @@ def test_models_are_not_mixed() -> None:
     async def send() -> None:
         turn = Turn()
         for model in models:
-            turn.add(Waiting(model, Decoded({"x": np.array([1.0])}, 1), found.append))
+            inputs = Decoded({"x": np.array([1.0])}, 1)
+            turn.add(Waiting(model, inputs, found.append, Times()))
         await asyncio.sleep(0)
 
     models = [Doubling(), Doubling()]
