@@ -80,6 +80,11 @@ class Counts:
         self.columns = columns
         self.outputs: Sequence[Any] = outputs  # each adds what it has tallied
         self.training_rows = training_rows
+        # one row at a time is how most models are asked: what it takes to see that all is as usual
+        self._ranges = [(c.name, *c.usual_range) for c in columns if c.usual_range is not None]
+        self._texts = [(c.name, c.usual_texts) for c in columns if c.usual_texts is not None]
+        simple = {name for name, *_ in (*self._ranges, *self._texts)}
+        self._others = [column for column in columns if column.name not in simple]
         self.requests = 0
         self.rows = 0
         self.refusals = dict.fromkeys(REASONS, 0)
@@ -123,11 +128,20 @@ class Counts:
         predictions : mapping of str to ndarray of shape (rows, ...)
         rows : int
         """
+        columns = self._others if rows == 1 and self._is_usual(values) else self.columns
         strange = [
             (column, found)
-            for column in self.columns
+            for column in columns
             if (found := column.tally(values[column.name])) is not NOTHING
         ]
+        if rows == 1:
+            with self._lock:
+                self.rows += 1
+                for column, found in strange:
+                    column.add(found)
+                for output in self.outputs:
+                    output.add_one(predictions[output.name].item())
+            return
         predicted = [output.tally(predictions[output.name].reshape(-1)) for output in self.outputs]
         with self._lock:
             self.rows += rows
@@ -135,3 +149,13 @@ class Counts:
                 column.add(found)
             for output, counted in zip(self.outputs, predicted, strict=True):
                 output.add(counted)
+
+    def _is_usual(self, values: Mapping[str, npt.NDArray[Any]]) -> bool:
+        """Whether the one row has nothing to count, but in `_others`."""
+        for name, low, high in self._ranges:
+            if not low <= values[name].item() <= high:
+                return False
+        for name, known in self._texts:  # noqa: SIM110 - all() of a generator takes twice as long
+            if values[name].item() not in known:
+                return False
+        return True
