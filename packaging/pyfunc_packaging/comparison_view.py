@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 from rich.console import Console
@@ -29,10 +29,11 @@ def show(facts: _Facts) -> None:
     _predictions(console, facts["predictions"])
 
 
-def _table(*titles: str) -> Table:
+def _table(*titles: str, numbers: Sequence[int] = ()) -> Table:
+    """A table without lines; `numbers` are the columns of numbers, which end below one another."""
     table = Table(box=None, padding=(0, 2, 0, 0), pad_edge=False)
-    for title in titles:
-        table.add_column(title, overflow="fold")
+    for position, title in enumerate(titles):
+        table.add_column(title, overflow="fold", justify="right" if position in numbers else "left")
     return table
 
 
@@ -98,7 +99,7 @@ def _quality(console: Console, metrics: list[Any]) -> None:
     counts = {(each["rows"]["a"], each["rows"]["b"]) for each in metrics}
     given = " and ".join(f"{a:,} (A) and {b:,} (B)" if a != b else f"{a:,}" for a, b in counts)
     _heading(console, "quality", f"on the rows that package_model() was given: {given}")
-    table = _table("", "", "A", "B", "B − A", "")
+    table = _table("", "", "A", "B", "B − A", "", numbers=(2, 3, 4))
     for each in metrics:
         figure = each["figure"]
         worse, better = each["better"] == "a", each["better"] == "b"
@@ -119,7 +120,7 @@ def _signed(value: float) -> str:
 
 def _speed(console: Console, speed: _Facts, engine: str) -> None:
     _heading(console, "speed")
-    table = _table("", "", "A", "B", "B / A")
+    table = _table("", "", "A", "B", "B / A", numbers=(2, 3, 4))
     for each in speed["recorded"]:
         table.add_row("recorded", f"{printable(each['rows'])}, {each['engine']}", *_times(each))
     for each in speed["measured"]:

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import csv
 import json
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -85,17 +87,44 @@ def _is_datetime(series: pd.Series[Any]) -> bool:
 
 def _read_csv(path: Path, types: Mapping[str, str]) -> pd.DataFrame:
     dtypes = {"string": "object", "datetime": "object", "integer": "Int64", "long": "Int64"}
+    names = _check_csv(path)
     with path.open("rb") as file:
-        names = pd.read_csv(file, nrows=0, encoding="utf-8-sig").columns
-        file.seek(0)
         return pd.read_csv(
             file,
-            encoding="utf-8-sig",  # Excel begins its files with a mark
+            encoding="utf-8-sig",
             dtype={name: dtypes[types[name]] for name in names if types.get(name) in dtypes},
             keep_default_na=False,
             na_values={name: [""] if types.get(name) == "string" else _MISSING for name in names},
             **_EXACT,
         )
+
+
+def _check_csv(path: Path) -> list[str]:
+    """The names of a CSV file's columns, once every line has a cell for each.
+
+    pandas would fill up the lines that end early, as that of a file which was cut off, and number
+    the names that are there twice.
+    """
+    with path.open(encoding="utf-8-sig", newline="") as file:  # Excel begins its files with a mark
+        lines = csv.reader(file, strict=True)
+        try:
+            names = next(lines, [])
+            for cells in lines:
+                if cells and len(cells) != len(names):
+                    raise ValueError(
+                        f"line {lines.line_num}: expected {len(names)} cells, found {len(cells)}"
+                    )
+        except csv.Error as error:
+            raise ValueError(f"line {lines.line_num}: {error}") from error
+    _check_names(names)
+    return names
+
+
+def _check_names(names: Sequence[Any]) -> None:
+    if not names:
+        raise ValueError("no columns")
+    if twice := [name for name, count in Counter(names).items() if count > 1]:
+        raise ValueError(f"the column {twice[0]!r:.80} is there more than once")
 
 
 def _read_parquet(path: Path, types: Mapping[str, str]) -> pd.DataFrame:
@@ -106,6 +135,7 @@ def _read_json(path: Path, types: Mapping[str, str]) -> pd.DataFrame:
     content = json.loads(path.read_text(encoding="utf-8-sig"))
     if isinstance(content, dict) and isinstance(content.get("inputs"), list):
         try:
+            _check_names([tensor["name"] for tensor in content["inputs"]])
             cells = {tensor["name"]: tensor["data"] for tensor in content["inputs"]}
         except (KeyError, TypeError) as error:
             raise ValueError("every input of a request needs a name and data") from error

@@ -223,7 +223,7 @@ def test_golden_rows_that_do_not_fit(bundles: dict[str, Path], tmp_path: Path) -
     [
         (b"rooms\nten\n", "column 'rooms': expected double values"),
         (b"age\n1\n", "the rows lack the column(s) 'rooms'"),
-        (b"", "cannot be read as csv"),
+        (b"", "cannot be read as csv with the model's columns (no columns)"),
     ],
 )
 def test_rows_that_the_old_model_does_not_take(
