@@ -47,13 +47,6 @@ FOUND = 3
     help="Exit 3 where the signature breaks callers of A (breaking), or where predictions differ"
     " or cannot be compared (predictions).  May be repeated.",
 )
-@click.option(
-    "--trust",
-    type=click.Choice(["data", "code"]),
-    default="data",
-    show_default=True,
-    help="code: also load models that are pickles, which run whatever is in them.",
-)
 @click.option("--json", "as_json", is_flag=True, help="Print JSON, for programs.")
 @click.pass_context
 def compare(
@@ -62,7 +55,6 @@ def compare(
     b: Path,
     rows: Path | None,
     fail_on: tuple[str, ...],
-    trust: str,
     as_json: bool,
 ) -> None:
     """Compare bundle B with bundle A, for those who call A now.
@@ -70,8 +62,10 @@ def compare(
     A change of the signature is breaking where B refuses what A takes, or answers in another form.
     Quality and recorded times are those in the bundles.  Both predict the same rows here, each with
     the engine that serves it.
+
+    A model that runs code when it is loaded needs PYFUNC_TRUST, as for a server; with
+    PYFUNC_VERIFY_KEY, both have to be signed.
     """
-    from pyfunc_packaging.bundle import load_bundle
     from pyfunc_packaging.comparison_view import show
 
     try:
@@ -83,7 +77,7 @@ def compare(
         ) from error
 
     with waiting("comparing"):
-        facts = compare_bundles(load_bundle(a), load_bundle(b), rows=rows, pickles=trust == "code")
+        facts = compare_bundles(a, b, rows=rows)
     if as_json:
         print_json(facts)
     else:

@@ -151,7 +151,9 @@ def _run(work: Callable[[], None]) -> int:
         except click.exceptions.Exit as ended:
             status = ended.exit_code
         except SystemExit as ended:
-            status = ended.code if isinstance(ended.code, int) else int(ended.code is not None)
+            if isinstance(ended.code, str):  # as sys.exit() has it, a message
+                return _say(ended.code, REFUSED)
+            status = ended.code or DONE
         sys.stdout.flush()
         return status
     except (KeyboardInterrupt, click.Abort):

@@ -6,13 +6,13 @@ import json
 import logging
 import warnings
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-from pyfunc_packaging.bundle import Bundle
+from pyfunc_packaging.bundle import Bundle, load_bundle
 from pyfunc_packaging.compatibility import check_versions
-from pyfunc_packaging.errors import CodeRefused, ModelFailure, PyFuncError, UnsuitableData
+from pyfunc_packaging.errors import ModelFailure, PyFuncError, UnsuitableData
 from pyfunc_packaging.manifest_facts import Quality, read_quality, read_seconds
 from pyfunc_packaging.prediction_changes import (
     compare_outputs,
@@ -24,6 +24,7 @@ from pyfunc_packaging.prediction_changes import (
 from pyfunc_packaging.row_files import read_rows
 from pyfunc_packaging.scoring import Scorer, choose_engine
 from pyfunc_packaging.signature_changes import compare_signatures
+from pyfunc_packaging.trust import check_reference, read_trust, read_trusted_signature
 
 logger = logging.getLogger(__name__)
 
@@ -35,19 +36,49 @@ class _NotComparable(Exception):
     """Why no predictions are compared; for the facts."""
 
 
-def compare_bundles(
-    old: Bundle, new: Bundle, *, rows: Path | None = None, pickles: bool = False
-) -> dict[str, Any]:
-    """Compare two bundles, for those who call the old one.
+@dataclass(frozen=True)
+class _Side:
+    """One of the two: its bundle, and whether its signature was verified."""
+
+    letter: str
+    bundle: Bundle
+    verified: bool
+
+    @classmethod
+    def read(cls, letter: str, path: Path) -> _Side:
+        signed = read_trusted_signature(path)
+        if signed is not None:
+            signed.check_files()
+        bundle = load_bundle(path, digests=None if signed is None else signed.files)
+        return cls(letter, bundle, signed is not None)
+
+    def load(self) -> Scorer:
+        """The engine that serves the bundle, if it may and can be loaded here."""
+        try:
+            engine = choose_engine(self.bundle)
+            if engine == "pyfunc":
+                check_reference(self.bundle, read_trust(), verified=self.verified)
+            check_versions(self.bundle, engine=engine, logger=logger)
+            with warnings.catch_warnings():
+                # scikit-learn's, on other versions of itself; what matters of it was just checked
+                warnings.simplefilter("ignore")
+                return Scorer(self.bundle, pickles=engine == "pyfunc")
+        except PyFuncError as error:
+            raise _NotComparable(f"{self.letter} is not loaded: {error}") from error
+
+
+def compare_bundles(a: Path, b: Path, *, rows: Path | None = None) -> dict[str, Any]:
+    """Compare two bundles, for those who call the first one.
+
+    They are loaded as a server loads them, with the same trust; see ``docs/threat-model.md``.
 
     Parameters
     ----------
-    old, new : Bundle
+    a, b : pathlib.Path
+        The old bundle, and the new one.
     rows : pathlib.Path, optional
         A file with rows to predict; see :func:`pyfunc_packaging.row_files.read_rows`. Default: the
         golden rows of both, those that both take.
-    pickles : bool
-        Whether a model may be loaded from a pickle, which runs whatever code its author put there.
 
     Returns
     -------
@@ -57,17 +88,24 @@ def compare_bundles(
 
     Raises
     ------
+    BundleError
+        If a bundle cannot be read, or is not signed as ``PYFUNC_VERIFY_KEY`` asks for.
     InvalidArgument, UnsuitableData
         If the file cannot be read, or the old bundle does not take its rows.
 
     Examples
     --------
-    ``compare_bundles(load_bundle("old"), load_bundle("new"))["signature"]["breaking"]``
+    >>> compare_bundles(Path("no/such/place"), Path("bundle"))
+    Traceback (most recent call last):
+        ...
+    pyfunc_packaging.errors.BundleNotFound: no/such/place: no such directory; ...
     """
+    sides = _Side.read("A", a), _Side.read("B", b)
+    old, new = (side.bundle for side in sides)
     changes = compare_signatures(
         old.schema, new.schema, old_texts=_texts(old), new_texts=_texts(new)
     )
-    predictions, measured = _predictions(old, new, rows, pickles=pickles)
+    predictions, measured = _predictions(sides, rows)
     return {
         "a": _facts(old),
         "b": _facts(new),
@@ -150,7 +188,7 @@ def _recorded(
 
 
 def _predictions(
-    old: Bundle, new: Bundle, file: Path | None, *, pickles: bool
+    sides: Sequence[_Side], file: Path | None
 ) -> tuple[dict[str, Any], list[dict[str, float]]]:
     """The facts on predictions, and how long they took; ``reason`` says why there are none."""
     facts: dict[str, Any] = {
@@ -161,14 +199,13 @@ def _predictions(
         "reason": None,
         "outputs": [],
     }
+    old, new = (side.bundle for side in sides)
     given = None
     if file is not None:
         merged = {column.name: column for column in (*new.schema.columns, *old.schema.columns)}
         given = read_rows(file, list(merged.values()))
     try:
-        scorers = [
-            _load(bundle, side, pickles=pickles) for side, bundle in (("A", old), ("B", new))
-        ]
+        scorers = [side.load() for side in sides]
         facts["engines"] = {"a": scorers[0].engine, "b": scorers[1].engine}
         if given is None:
             taken, predictions, refusals = taken_by_both(
@@ -193,22 +230,6 @@ def _predictions(
         facts["reason"] = "there is no output that both return"
     measured = [first] if given is None or len(given) == 1 else [first, given]
     return facts, [time_both(scorers, each) for each in measured]
-
-
-def _load(bundle: Bundle, side: str, *, pickles: bool) -> Scorer:
-    """The engine that serves a bundle, if it may and can be loaded here."""
-    try:
-        check_versions(bundle, engine=choose_engine(bundle), logger=logger)
-        with warnings.catch_warnings():
-            # scikit-learn's, on other versions of itself; what matters of it was just checked
-            warnings.simplefilter("ignore")
-            return Scorer(bundle, pickles=pickles)
-    except CodeRefused as error:
-        raise _NotComparable(
-            f"{side} is not loaded: {error}; --trust code loads it, all the same"
-        ) from error
-    except PyFuncError as error:
-        raise _NotComparable(f"{side} cannot be loaded: {error}") from error
 
 
 def differs(predictions: Mapping[str, Any]) -> bool:

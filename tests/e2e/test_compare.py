@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import shutil
+import subprocess
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +18,7 @@ from sklearn.tree import DecisionTreeClassifier
 
 from pyfunc_packaging import package_model
 from pyfunc_packaging.cli import main
+from pyfunc_packaging.signing import sign_bundle
 
 ROWS = pd.DataFrame({"rooms": [1.0, 2.0, 3.0, 5.0], "age": [4.0, 3.0, 2.0, 9.0]})
 
@@ -172,14 +174,40 @@ def test_fail_on(bundles: dict[str, Path], b: str, options: list[str], line: str
     assert result.stdout.startswith("     ")
 
 
-def test_a_pickle_is_loaded_only_when_it_is_trusted(bundles: dict[str, Path]) -> None:
+def test_a_pickle_is_loaded_only_when_it_is_trusted(
+    bundles: dict[str, Path], monkeypatch: pytest.MonkeyPatch
+) -> None:
     facts = compare(bundles, "ten", "pickle")
     assert facts["predictions"]["outputs"] == []
     reason = facts["predictions"]["reason"]
     assert reason.startswith("B is not loaded: ")
-    assert reason.endswith("runs code when it is loaded; --trust code loads it, all the same")
-    (output,) = compare(bundles, "ten", "pickle", "--trust", "code")["predictions"]["outputs"]
+    assert "a pickle, which runs code when it is loaded, and PYFUNC_TRUST is data" in reason
+    monkeypatch.setenv("PYFUNC_TRUST", "signed")
+    assert compare(bundles, "ten", "pickle")["predictions"]["outputs"] == []
+    monkeypatch.setenv("PYFUNC_TRUST", "code")
+    (output,) = compare(bundles, "ten", "pickle")["predictions"]["outputs"]
     assert output["largest"] == pytest.approx(43)
+
+
+def test_with_a_key_both_have_to_be_signed(
+    bundles: dict[str, Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """And then ``PYFUNC_TRUST=signed`` loads their pickles."""
+    for command in (
+        "ecparam -genkey -name prime256v1 -noout -out private.pem",
+        "ec -in private.pem -pubout -out public.pem",
+    ):
+        subprocess.run(["openssl", *command.split()], cwd=tmp_path, check=True, capture_output=True)
+    a, b = (Path(shutil.copytree(bundles["pickle"], tmp_path / name)) for name in "ab")
+    monkeypatch.setenv("PYFUNC_VERIFY_KEY", str(tmp_path / "public.pem"))
+    monkeypatch.setenv("PYFUNC_TRUST", "signed")
+    sign_bundle(a, private_key=tmp_path / "private.pem")
+    result = CliRunner().invoke(main, ["compare", str(a), str(b)])
+    assert (result.exit_code, result.stdout) == (1, "")
+    assert result.stderr.startswith(f"Error: {b}: not signed")
+    sign_bundle(b, private_key=tmp_path / "private.pem")
+    facts = compare({"a": a, "b": b}, "a", "b", "--fail-on", "predictions")
+    assert facts["predictions"]["engines"] == {"a": "pyfunc", "b": "pyfunc"}
 
 
 def test_for_people(bundles: dict[str, Path], ten_rows: Path) -> None:

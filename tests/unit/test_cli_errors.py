@@ -195,6 +195,7 @@ def test_a_fault_of_ours_shows_where_it_is() -> None:
         (BrokenPipeError(), 141, ""),
         (SystemExit(5), 5, ""),
         (SystemExit(), 0, ""),
+        (SystemExit("why"), 1, "Error: why\n"),
         (click.exceptions.Exit(4), 4, ""),
     ],
 )
