@@ -89,6 +89,21 @@ def test_a_bundle_and_itself(bundles: dict[str, Path]) -> None:
 
 def test_other_predictions(bundles: dict[str, Path], ten_rows: Path) -> None:
     facts = compare(bundles, "ten", "twenty", "--input", str(ten_rows))
+    # programs rely on these, and docs/cli.md names them: none may go
+    parts = ["a", "b", "identical", "signature", "metrics", "speed", "predictions"]
+    assert list(facts) == parts
+    assert list(facts["a"]) == ["name", "path", "digest", "engine", "bytes", "versions"]
+    assert list(facts["predictions"]) == [
+        *("source", "engines", "rows", "refused", "reason", "outputs")
+    ]
+    assert set(facts["metrics"][0]) == {
+        *("target", "figure", "a", "b", "difference", "better", "rows")
+    }
+    assert set(facts["speed"]["recorded"][0]) == {"rows", "engine", "a", "b"}
+    assert set(facts["speed"]["measured"][0]) == {"rows", "a", "b"}
+    assert set(facts["predictions"]["outputs"][0]) == {
+        *("name", "kind", "rows", "differing", "largest", "mean", "relative", "row")
+    }
     assert facts["identical"] is False
     assert facts["a"]["name"] == "model-ten"
     assert facts["b"]["path"] == str(bundles["twenty"])

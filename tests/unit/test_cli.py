@@ -83,6 +83,12 @@ def test_inspect_for_programs(california: Any) -> None:
     result = run("inspect", "--json", str(bundle.path))
     assert result.exit_code == 0
     facts = json.loads(result.output)
+    # programs rely on these, and docs/cli.md names them: none may go
+    assert list(facts) == [
+        *("name", "path", "digest", "format_version", "signed", "engine", "compilation"),
+        *("metrics", "reference", "inputs", "outputs", "versions", "differences", "code"),
+        *("files", "bytes"),
+    ]
     assert facts["digest"] == bundle.digest
     assert facts["engine"] == "onnx"
     assert facts["signed"] is False
