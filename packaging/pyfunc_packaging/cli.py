@@ -11,7 +11,7 @@ from typing import NoReturn
 
 import click
 
-from pyfunc_packaging import cli_deploy, cli_signing
+from pyfunc_packaging import cli_deploy, cli_predict, cli_signing
 from pyfunc_packaging._version import __version__
 from pyfunc_packaging.errors import PyFuncError
 
@@ -84,6 +84,7 @@ def serve(arguments: tuple[str, ...]) -> NoReturn:
     os.execve(sys.executable, command, {**_ONE_THREAD, **os.environ})  # noqa: S606 - no shell
 
 
+main.add_command(cli_predict.predict)
 main.add_command(cli_signing.sign)
 main.add_command(cli_signing.verify)
 main.add_command(cli_deploy.resolve)

@@ -94,8 +94,8 @@ def _local_path(model: str) -> Path:
 
 
 def _own_name(path: Path) -> str:
-    from mlserver_pyfunc.trust import read_trusted_signature
     from pyfunc_packaging.bundle import is_bundle, read_manifest
+    from pyfunc_packaging.trust import read_trusted_signature
 
     if not path.is_dir():
         raise BundleNotFound(
