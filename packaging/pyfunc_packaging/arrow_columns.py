@@ -8,6 +8,7 @@ through pandas that ``bundle.predict`` takes, so that both follow one rule.
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from decimal import Decimal
 from functools import partial
 from typing import Any
 
@@ -310,11 +311,13 @@ def _parse_floats(cells: pa.Array, kind: pa.DataType) -> pa.Array:
     values = numbers.to_numpy(zero_copy_only=False)
     exact = MAX_EXACT if kind == pa.float64() else 2**24
     for position in np.flatnonzero(np.abs(values) >= exact):
-        text, value = cells[int(position)].as_py(), float(values[position])
+        text, value = cells[int(position)].as_py(), values[position]
         if np.isinf(value):
             wrong = "inf" not in text.lower()  # too large
         else:
-            wrong = text.lstrip("+-").isdigit() and int(text) != int(value)
+            # what a float is written as, "1152921504606847000" for 2**60, means that float
+            same = (int(value), int(Decimal(str(value))))
+            wrong = text.lstrip("+-").isdigit() and int(text) not in same
         if wrong:
             raise pa.ArrowInvalid(f"{text} is no {kind}")
     return numbers
