@@ -16,7 +16,7 @@ from typing import IO, Any
 
 import pyarrow as pa
 
-from pyfunc_packaging.arrow_columns import Array, UnsuitableCell, encode
+from pyfunc_packaging.arrow_columns import Array, UnsuitableCell, encode, first_unsuitable
 from pyfunc_packaging.blocks import Block, Reader
 from pyfunc_packaging.bundle import Bundle, load_bundle
 from pyfunc_packaging.compatibility import check_versions
@@ -154,8 +154,8 @@ def _naming(path: str) -> Iterator[None]:
     """Say in which file something does not fit."""
     try:
         yield
-    except UnsuitableData as error:
-        raise UnsuitableData(f"{path}: {error}") from error
+    except (UnsuitableData, ModelFailure) as error:
+        raise type(error)(f"{path}: {error}") from error
 
 
 @contextmanager
@@ -198,11 +198,11 @@ class _Job:
         # scikit-learn models, and code of users in them, need not bear several threads
         workers = len(os.sched_getaffinity(0)) if self._scorer.engine == "onnx" else 1
         size = max(1, min(_ROWS, _CELLS // max(1, len(self._reader.names))))
-        rows = 0
+        rows, blocks = 0, self._reader.blocks(size)
         pending: deque[tuple[int, Future[Any]]] = deque()
         with ThreadPoolExecutor(workers) as pool, _bar(self._reader) as show:
             try:
-                for block in self._reader.blocks(size):
+                for block in blocks:
                     pending.append((block.length, pool.submit(self._score, block, writer)))
                     if len(pending) > workers:
                         rows += _write(pending.popleft(), writer)
@@ -211,6 +211,7 @@ class _Job:
                     rows += _write(pending.popleft(), writer)
                     show(rows)
             finally:
+                blocks.close()
                 pool.shutdown(cancel_futures=True)
         writer.close()
         return rows
@@ -221,7 +222,7 @@ class _Job:
             try:
                 values[name] = self._reader.decode(column, block.columns[name])
             except UnsuitableCell as error:
-                raise UnsuitableData(f"row {block.first + error.position:,}: {error}") from error
+                raise _at_row(block, error) from error
         predictions = self._flatten(self._predict(values, block))
         if self._only_predictions:
             return writer.render(predictions)
@@ -263,7 +264,8 @@ class _Job:
         where = f"row {block.first + low:,}"
         if isinstance(error, PyFuncError):
             return UnsuitableData(f"{where}: {error}")
-        return ModelFailure(f"{where}: the model raised {type(error).__name__}: {error}")
+        text = " ".join(str(error).split())[:300]
+        return ModelFailure(f"{where}: the model raised {type(error).__name__}: {text}")
 
     def _flatten(self, found: Mapping[str, Array]) -> dict[str, pa.Array]:
         """One column a value: SQL, spreadsheets and CSV know no lists."""
@@ -286,14 +288,23 @@ class _Job:
         self, block: Block, values: Mapping[str, Array], writer: Writer
     ) -> dict[str, pa.Array]:
         """The input's columns: as they came, or from text as the signature says."""
-        reader = self._reader
+        reader, result = self._reader, {}
         typed = reader.format in _PIPED and reader.format != writer.format
-        return {
-            name: encode(self._columns[name].type, values[name])
-            if typed and name in self._columns
-            else reader.to_arrow(block.columns[name])
-            for name in reader.names
-        }
+        for name in reader.names:
+            column = self._columns.get(name)
+            if typed and column is not None:
+                result[name] = encode(column.type, values[name])
+                continue
+            try:
+                text = Column(name, "string")
+                result[name] = first_unsuitable(text, block.columns[name], reader.to_arrow)
+            except UnsuitableCell as error:
+                raise _at_row(block, error) from error
+        return result
+
+
+def _at_row(block: Block, error: UnsuitableCell) -> UnsuitableData:
+    return UnsuitableData(f"row {block.first + error.position:,}: {error}")
 
 
 def _write(finished: tuple[int, Future[Any]], writer: Writer) -> int:

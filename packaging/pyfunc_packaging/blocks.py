@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Generator, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Protocol
 
@@ -47,7 +47,7 @@ class Reader(Protocol):
     #: How much there is to read, in rows or bytes; None where nobody knows.
     total: int | None
 
-    def blocks(self, rows: int) -> Iterator[Block]:
+    def blocks(self, rows: int) -> Generator[Block, None, None]:
         """The rows, at most so many at a time."""
 
     def decode(self, column: Column, cells: Any) -> Array:

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+import re
+import threading
+from collections.abc import Generator, Sequence
 from pathlib import Path
 from typing import IO, Any
 
@@ -25,51 +27,47 @@ class CsvReader:
     def __init__(self, source: Path | IO[bytes], missing: Sequence[str]) -> None:
         from pyarrow import csv
 
-        self._file: Any = source.open("rb") if isinstance(source, Path) else source
+        self._pipe = None if isinstance(source, Path) else _Pipe(source)
+        self._file: Any = self._pipe or pa.OSFile(str(source))
         self.total = source.stat().st_size if isinstance(source, Path) else None
-        # As bytes, or pyarrow would look for bad UTF-8 itself and not say where it is. Names
-        # are not known yet, so the first reader reads them and no row.
-        reading = csv.ReadOptions(block_size=_BYTES, use_threads=False)
-        # a line break within quotes is none between rows
-        parsing = csv.ParseOptions(newlines_in_values=True)
-        header = self._file.readline()
-        while header.count(b'"') % 2 and (more := self._file.readline()):
-            header += more
-        if not header.strip():
-            raise UnsuitableData("expected CSV with a line of names, found an empty file")
-        names = csv.read_csv(pa.py_buffer(header.rstrip(b"\r\n") + b"\n"), parse_options=parsing)
-        self.names = [str(name) for name in names.column_names]
-        reading.column_names = self.names
-        converting = csv.ConvertOptions(
-            column_types={name: pa.binary() for name in self.names},
-            null_values=["", *missing],
-            strings_can_be_null=True,
-            quoted_strings_can_be_null=False,
-            check_utf8=False,
-        )
         try:
-            self._batches: Any = csv.open_csv(self._file, reading, parsing, converting)
+            self._batches = csv.open_csv(
+                self._file,
+                csv.ReadOptions(block_size=_BYTES, use_threads=False),
+                # a line break within quotes is none between rows
+                csv.ParseOptions(newlines_in_values=True),
+                # as bytes, or pyarrow would look for bad UTF-8 itself and not say where it is
+                csv.ConvertOptions(
+                    default_column_type=pa.binary(),
+                    null_values=["", *missing],
+                    strings_can_be_null=True,
+                    quoted_strings_can_be_null=False,
+                    check_utf8=False,
+                ),
+            )
         except pa.ArrowInvalid as error:
-            if "Empty CSV" not in str(error):
-                raise _malformed(error, self.names) from error
-            self._batches = ()
+            self._stop()
+            raise _malformed(error) from error
+        self.names = self._batches.schema.names
 
-    def blocks(self, rows: int) -> Iterator[Block]:
+    def blocks(self, rows: int) -> Generator[Block, None, None]:
         """The rows; see :class:`Reader`."""
         first = 1
-        batches = iter(self._batches)
-        while True:
-            try:
-                batch = next(batches, None)
-            except pa.ArrowInvalid as error:
-                raise _malformed(error, self.names) from error
-            if batch is None:
-                break
-            for block in cut(batch, rows, first):
-                yield block
-                first += block.length
+        try:
+            while (batch := next(self._batches, None)) is not None:
+                for block in cut(batch, rows, first):
+                    yield block
+                    first += block.length
+        except pa.ArrowInvalid as error:
+            raise _malformed(error) from error
+        finally:
+            self._stop()
         if first == 1:
             yield Block(1, 0, {name: pa.array([], pa.binary()) for name in self.names})
+
+    def _stop(self) -> None:
+        if self._pipe is not None:
+            self._pipe.stop()
 
     def decode(self, column: Column, cells: Any) -> Array:
         """A decoded column; see :class:`Reader`."""
@@ -83,16 +81,45 @@ class CsvReader:
 
     def position(self) -> int:
         """How much was read; see :class:`Reader`."""
-        return int(self._file.tell())
+        return 0 if self._pipe is not None else int(self._file.tell())
 
 
 def _from_utf8(cells: pa.Array) -> pa.Array:
     return cells.cast(pa.string())
 
 
-def _malformed(error: pa.ArrowInvalid, names: Sequence[str]) -> UnsuitableData:
+def _malformed(error: pa.ArrowInvalid) -> UnsuitableData:
     text = " ".join(str(error).removeprefix("CSV parse error: ").split())
+    if text.startswith("Empty CSV file"):
+        return UnsuitableData("expected CSV with a line of names, found none")
+    if "straddling object straddles" in text:
+        return UnsuitableData(
+            f"expected rows of at most {_BYTES / 2**20:.0f} MB, found a longer one; look for a"
+            f" quote that nobody closes"
+        )
+    count = re.match(r"Row #(\d+): Expected (\d+) columns, got (\d+)", text)
+    if count is None:
+        return UnsuitableData(f"expected CSV, found something else ({text[:200]})")
+    # pyarrow counts the line of names
     return UnsuitableData(
-        f"{text[:160]} (rows are counted without the line of names, and should have {len(names)}"
-        f" columns)"
+        f"row {int(count[1]) - 1:,}: expected {count[2]} columns, found {count[3]}"
     )
+
+
+class _Pipe:
+    """A file of Python's, which pyarrow reads in a thread that must end before Python does."""
+
+    def __init__(self, file: IO[bytes]) -> None:
+        self._file = file
+        self._lock = threading.Lock()
+        self._stopped = False
+        self.closed = False
+
+    def read(self, size: int = -1) -> bytes:
+        with self._lock:
+            return b"" if self._stopped else self._file.read(size)
+
+    def stop(self) -> None:
+        self._stopped = True
+        with self._lock:
+            pass

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Generator, Iterator, Mapping, Sequence
 from functools import partial
 from pathlib import Path
 from typing import IO, Any
@@ -41,7 +41,7 @@ class JsonReader:
         first = _parse_lines([self._first], 1)[0][1] if self._first else {}
         self.names = list(first) if first else [column.name for column in columns]
 
-    def blocks(self, rows: int) -> Iterator[Block]:
+    def blocks(self, rows: int) -> Generator[Block, None, None]:
         """The rows; see :class:`Reader`."""
         first, lines = 1, [self._first] if self._first else []
         for line in self._file:

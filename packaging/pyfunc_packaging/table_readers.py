@@ -6,7 +6,7 @@ of CSV or JSON lines stays the text that it is.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Generator, Sequence
 from pathlib import Path
 from typing import IO, Any
 
@@ -111,7 +111,7 @@ class ParquetReader:
         self._read = 0
         _check_types(columns, self._schema)
 
-    def blocks(self, rows: int) -> Iterator[Block]:
+    def blocks(self, rows: int) -> Generator[Block, None, None]:
         """The rows; see :class:`Reader`."""
         try:
             for batch in self._file.iter_batches(batch_size=rows, use_threads=False):
@@ -158,7 +158,7 @@ class ArrowReader:
         self._read = 0
         _check_types(columns, self._schema)
 
-    def blocks(self, rows: int) -> Iterator[Block]:
+    def blocks(self, rows: int) -> Generator[Block, None, None]:
         """The rows; see :class:`Reader`."""
         try:
             for batch in self._batches:
