@@ -9,7 +9,7 @@ import time
 from collections import deque
 from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import IO, Any
@@ -200,7 +200,11 @@ class _Job:
         size = max(1, min(_ROWS, _CELLS // max(1, len(self._reader.names))))
         rows, blocks = 0, self._reader.blocks(size)
         pending: deque[tuple[int, Future[Any]]] = deque()
-        with ThreadPoolExecutor(workers) as pool, _bar(self._reader) as show:
+        with (
+            closing(writer),
+            ThreadPoolExecutor(workers) as pool,
+            _bar(self._reader) as show,
+        ):
             try:
                 for block in blocks:
                     pending.append((block.length, pool.submit(self._score, block, writer)))
@@ -213,7 +217,6 @@ class _Job:
             finally:
                 blocks.close()
                 pool.shutdown(cancel_futures=True)
-        writer.close()
         return rows
 
     def _score(self, block: Block, writer: Writer) -> Any:

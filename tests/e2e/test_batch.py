@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import gzip
 import json
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -24,6 +26,7 @@ from sklearn.preprocessing import FunctionTransformer
 
 from pyfunc_packaging import Bundle, package_model
 
+PAGE = (Path(__file__).resolve().parents[2] / "docs" / "batch.md").read_text("utf-8")
 PREDICT = [sys.executable, "-Im", "pyfunc_packaging", "predict"]
 LINE = "0,1.5,{},a text that nobody reads and that is passed through as it is\n"
 
@@ -158,6 +161,42 @@ def test_no_rows_make_a_file_without_rows(line: Bundle, tmp_path: Path, result: 
         assert list(read(output)) == ["x", "id", "y"]
 
 
+def test_the_commands_of_the_page(
+    california: Any, synthetic: pd.DataFrame, rows: pd.DataFrame, tmp_path: Path
+) -> None:
+    commands = "".join(re.findall(r"```bash\n(.*?)```", PAGE, re.DOTALL))
+    assert commands.count("pyfunc predict") == 4
+    (tmp_path / "bundle").symlink_to(california[2].path)
+    rows.to_parquet(tmp_path / "rows.parquet")
+    (tmp_path / "rows.csv.gz").write_bytes(gzip.compress(rows.to_csv(index=False).encode()))
+    synthetic.to_csv(tmp_path / "housing.csv", index=False)
+    done = subprocess.run(
+        ["bash", "-euo", "pipefail", "-c", commands],
+        cwd=tmp_path,
+        env={**os.environ, "PATH": f"{Path(sys.executable).parent}:{os.environ['PATH']}"},
+        capture_output=True,
+        text=True,
+        timeout=120,
+        check=False,
+    )
+    assert done.returncode == 0, done.stderr
+    (shown,) = re.findall(r"```text\n(predicted.*\n)```", PAGE)
+
+    def without_times(line: str) -> str:
+        return re.sub(r"rows in .* a second", "", line)
+
+    assert without_times(done.stdout.splitlines(keepends=True)[0]) == without_times(shown)
+    expected = california[2].predict(rows)
+    for name, column in {
+        "scored.parquet": "median_house_value",
+        "scored.jsonl": "median_house_value",
+        "scored.csv": "predicted_median_house_value",
+        "predictions.csv": "median_house_value",
+    }.items():
+        np.testing.assert_array_equal(read(tmp_path / name)[column], expected, err_msg=name)
+    assert list(read(tmp_path / "predictions.csv")) == ["median_house_value"]
+
+
 # --- refusals -------------------------------------------------------------------------------
 
 
@@ -180,6 +219,7 @@ def test_a_bad_cell_is_found_with_its_row_and_column(line: Bundle, tmp_path: Pat
     given = make_lines(tmp_path / "rows.csv", 1_300_000, bad=1_234_567)
     message = refused(line, "--input", given, "--output", tmp_path / "scored.parquet")
     assert message == f"{given}: row 1,234,567: column 'x': expected a number, found 'l.5'"
+    assert f"\nError: rows.csv{message.removeprefix(str(given))}\n" in PAGE
     assert list(tmp_path.iterdir()) == [given]
 
 
@@ -247,6 +287,25 @@ def test_paths_that_cannot_be(line: Bundle, tmp_path: Path) -> None:
     # a table may even be replaced by itself with predictions
     assert predict(line, "--input", given, "--output", given, "--overwrite").returncode == 0
     assert given.read_bytes() == output.read_bytes()
+
+
+@pytest.mark.parametrize("kind", ["csv", "jsonl", "parquet", "arrow"])
+def test_a_full_disk_is_said_in_a_line(line: Bundle, tmp_path: Path, kind: str) -> None:
+    given, output = make_lines(tmp_path / "rows.csv", 50_000), tmp_path / f"scored.{kind}"
+    # files may have 100 kB; what a full disk says differs in its number only
+    limited = ["bash", "-c", 'ulimit -f 100; exec "$@"', "bash", *PREDICT, str(line.path)]
+    done = subprocess.run(
+        [*limited, "--input", str(given), "--output", str(output)],
+        capture_output=True,
+        text=True,
+        timeout=120,
+        check=False,
+    )
+    assert done.returncode == 1
+    assert re.fullmatch(
+        rf"Error: {output}: cannot be written \(.*File too large.*\n", done.stderr
+    ), done.stderr
+    assert list(tmp_path.iterdir()) == [given]
 
 
 def test_a_pickle_needs_trust_as_it_does_in_a_server(tmp_path: Path) -> None:

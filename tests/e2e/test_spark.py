@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import os
+import re
 import subprocess
 import sys
 import time
@@ -45,27 +47,27 @@ def spark_python(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture(scope="session")
-def run_spark(spark_python: Path, tmp_path_factory: pytest.TempPathFactory) -> Callable[..., Any]:
-    """Run spark_job.py; what it found out."""
+def run_spark(spark_python: Path) -> Callable[..., str]:
+    """Run a program in that environment until all its processes ended; what it printed."""
 
-    def run(jobs: list[dict[str, Any]]) -> dict[str, Any]:
+    def run(script: Path, folder: Path, asked: Any = None, **env: str) -> str:
         process = subprocess.Popen(
-            [str(spark_python), "-I", str(SCRIPT)],
+            [str(spark_python), "-I", str(script)],
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             stderr=subprocess.PIPE,
             text=True,
-            cwd=tmp_path_factory.mktemp("job"),
+            cwd=folder,
             start_new_session=True,
+            env={**os.environ, "PYSPARK_PYTHON": str(spark_python), **env},
         )
-        out, errors = process.communicate(json.dumps({"jobs": jobs}), timeout=280)
+        out, errors = process.communicate(json.dumps(asked), timeout=280)
         assert process.returncode == 0, errors[-5000:]
-        found: dict[str, Any] = json.loads(out.splitlines()[-1])
         deadline = time.monotonic() + 60
         while left := session_of(process.pid):
             assert time.monotonic() < deadline, f"still there: {left}"
             time.sleep(0.1)
-        return found
+        return out
 
     return run
 
@@ -126,7 +128,7 @@ def mixed(tmp_path_factory: pytest.TempPathFactory) -> tuple[Bundle, pd.DataFram
 
 
 def test_a_cluster_predicts_what_the_bundle_predicts(
-    run_spark: Callable[..., Any],
+    run_spark: Callable[..., str],
     california: Any,
     levels: Bundle,
     mixed: tuple[Bundle, pd.DataFrame],
@@ -151,7 +153,7 @@ def test_a_cluster_predicts_what_the_bundle_predicts(
     for zone in ("UTC", "Asia/Tokyo"):
         job = {"model": str(bundle.path), "rows": str(tmp_path / "mixed.parquet"), "zone": zone}
         jobs.append({**job, "output": str(tmp_path / zone), "result_type": "array<double>"})
-    found = run_spark(jobs)
+    found = json.loads(run_spark(SCRIPT, tmp_path, {"jobs": jobs}).splitlines()[-1])
     assert found["workers"] == 2
     assert found["listening"]
     assert set(found["listening"]) <= LOOPBACK
@@ -176,3 +178,39 @@ def test_a_cluster_predicts_what_the_bundle_predicts(
     later = bundle.predict(X.assign(at=X["at"] + pd.Timedelta(hours=9)))
     np.testing.assert_array_equal(there, later)
     assert np.abs(there - here).max() > 1
+
+
+def test_the_program_of_the_page(
+    run_spark: Callable[..., str], california: Any, tmp_path: Path
+) -> None:
+    page = (ROOT / "docs" / "batch.md").read_text("utf-8")
+    (program,) = re.findall(r"```python\n(.*?)```", page, re.DOTALL)
+    (tmp_path / "program.py").write_text(program, "utf-8")
+    (tmp_path / "bundle").symlink_to(california[2].path)
+    california[1].to_parquet(tmp_path / "rows.parquet")
+    # what a cluster's own configuration says
+    settings = {
+        "spark.master": "local-cluster[2,1,1024]",
+        "spark.driver.host": "127.0.0.1",
+        "spark.driver.bindAddress": "127.0.0.1",
+        "spark.ui.enabled": "false",
+        "spark.hadoop.fs.defaultFS": "file:///",
+    }
+    lines = [f"{name} {value}\n" for name, value in settings.items()]
+    (tmp_path / "spark-defaults.conf").write_text("".join(lines), "utf-8")
+    run_spark(
+        tmp_path / "program.py",
+        tmp_path,
+        SPARK_CONF_DIR=str(tmp_path),
+        SPARK_LOCAL_IP="127.0.0.1",
+        OMP_NUM_THREADS="1",
+    )
+    found = pd.read_parquet(tmp_path / "scored.parquet")
+    names = list(california[1])
+    expected = california[1].assign(median_house_value=california[2].predict(california[1]))
+    pd.testing.assert_frame_equal(
+        found.sort_values(names, ignore_index=True),
+        expected.sort_values(names, ignore_index=True),
+        check_exact=True,
+        check_dtype=False,
+    )
