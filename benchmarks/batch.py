@@ -81,15 +81,19 @@ def show(what: str, rows: int, found: dict[str, float]) -> None:
     )
 
 
-def bench_files(bundle: Path, model: Path, count: int) -> dict[str, Any]:
+def bench_files(bundle: Path, model: Path, count: int, formats: list[str]) -> dict[str, Any]:
     found: dict[str, Any] = {}
     for rows in (count // 4, count):
         table = make_synthetic(rows, seed=11).drop(columns=TARGET)
         table.insert(0, "id", [f"{number:010d}" for number in range(rows)])
-        files = {kind: FOLDER / f"rows-{rows}.{kind}" for kind in ("csv", "jsonl", "parquet")}
-        table.to_csv(files["csv"], index=False)
-        table.to_parquet(files["parquet"])
-        table.to_json(files["jsonl"], orient="records", lines=True)
+        files = {kind: FOLDER / f"rows-{rows}.{kind}" for kind in formats}
+        for kind, file in files.items():
+            if kind == "csv":
+                table.to_csv(file, index=False)
+            elif kind == "parquet":
+                table.to_parquet(file)
+            else:
+                table.to_json(file, orient="records", lines=True)
         del table
         print(f"{rows:,} rows")
         for kind, file in files.items():
@@ -139,7 +143,9 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--rows", type=int, default=1_000_000)
     parser.add_argument("--spark", type=Path, help="environment with PySpark; also measures that")
-    parser.add_argument("--no-files", action="store_true", help="measure Spark only")
+    parser.add_argument(
+        "--formats", nargs="*", default=["csv", "jsonl", "parquet"], help="of the files to measure"
+    )
     parser.add_argument("--output", type=Path, default=Path("build/bench/batch.json"))
     options = parser.parse_args()
     FOLDER.mkdir(parents=True, exist_ok=True)
@@ -158,8 +164,8 @@ def main() -> None:
         code_paths=[str(HERE.parent / "packaging" / "pyfunc_packaging")],
     )
     found: dict[str, Any] = {"machine": describe_machine()}
-    if not options.no_files:
-        found["files"] = bench_files(bundle, model, options.rows)
+    if options.formats:
+        found["files"] = bench_files(bundle, model, options.rows, options.formats)
     if options.spark:
         python = options.spark / "bin" / "python"
         found["spark"] = bench_spark(python, bundle, model, options.rows)
