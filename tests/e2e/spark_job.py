@@ -1,6 +1,6 @@
 """Predict tables on a Spark cluster of two workers on this machine; see test_spark.py.
 
-Reads JSON from standard input: a list of models and rows. Writes what it found out.
+Reads JSON from standard input: jobs, and perhaps a program. Writes what it found out.
 """
 
 from __future__ import annotations
@@ -28,6 +28,7 @@ def make_session() -> Any:
         "spark.sql.shuffle.partitions": "4",
         "spark.scheduler.minRegisteredResourcesRatio": "1.0",  # wait for both workers
         "spark.log.level": "ERROR",
+        "spark.hadoop.fs.defaultFS": "file:///",
     }
     builder = SparkSession.builder.master("local-cluster[2,1,1024]")
     for name, value in settings.items():
@@ -41,14 +42,14 @@ def predict(spark: Any, job: dict[str, Any]) -> float:
     from pyspark.sql import functions
 
     spark.conf.set("spark.sql.session.timeZone", job.get("zone", "UTC"))
-    rows = spark.read.parquet(f"file://{job['rows']}").repartition(job.get("partitions", 4))
+    rows = spark.read.parquet(job["rows"]).repartition(job.get("partitions", 4))
     predict = mlflow.pyfunc.spark_udf(
         spark, job["model"], result_type=job.get("result_type"), env_manager="local"
     )
     names = [name for name in rows.columns if name != "id"]
     start = time.perf_counter()
     scored = rows.select("id", predict(functions.struct(*names)).alias("prediction"))
-    scored.write.mode("overwrite").parquet(f"file://{job['output']}")
+    scored.write.mode("overwrite").parquet(job["output"])
     return time.perf_counter() - start
 
 
@@ -95,6 +96,8 @@ def main() -> None:
     spark = make_session()
     try:
         seconds = [predict(spark, job) for job in asked["jobs"]]
+        # a page's program, which takes the session that is there
+        exec(asked.get("program", ""), {"__name__": "__main__"})
         # the driver is among them
         workers = spark.sparkContext._jsc.sc().getExecutorMemoryStatus().size() - 1
         listening = addresses()
