@@ -9,7 +9,7 @@ DATA ?=
 PYTEST := $(BIN)/python -Im pytest
 
 .DEFAULT_GOAL := help
-.PHONY: help install demo check bench faults format test fuzz image image-test sbom audit lock clean
+.PHONY: help install demo check bench bench-batch faults format test fuzz image image-test sbom audit lock clean
 
 help:  ## show this list
 	@grep -E '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 14
@@ -50,6 +50,16 @@ fuzz: install  ## look for bodies that break the decoders; FUZZ_SECONDS=300
 	$(BIN)/uv pip install --quiet --system-certs --compile-bytecode --python .venv-stock/bin/python \
 	    --require-hashes -r constraints/stock.txt
 	@touch $@
+
+# PySpark has an environment of its own, without this project
+.venv-spark/.installed: constraints/spark.txt | install
+	$(BIN)/uv venv --quiet --clear --python $(BIN)/python .venv-spark
+	$(BIN)/uv pip install --quiet --system-certs --compile-bytecode --python .venv-spark/bin/python \
+	    --require-hashes -r constraints/spark.txt
+	@touch $@
+
+bench-batch: install .venv-spark/.installed  ## files and Spark beside scikit-learn; needs Java 17, 10 minutes
+	$(BIN)/python benchmarks/batch.py --spark .venv-spark
 
 bench: install .venv-stock/.installed  ## compare with mlserver-mlflow and MLServer's floor; needs wrk, 10 minutes
 	@command -v wrk >/dev/null || { echo "expected wrk (Debian package wrk), found none; install it" >&2; exit 1; }
@@ -118,10 +128,12 @@ lock: install  ## resolve the constraints anew; the files agree with one another
 	done
 	printf 'mlserver-mlflow==1.7.1\nmlserver==1.7.1\nmlflow\nscikit-learn\npandas\nuvloop<0.22\n' | \
 	    $(BIN)/uv pip compile --system-certs --quiet - -c constraints/dev.txt $(LOCK) -o constraints/stock.txt
+	printf 'pyspark\nmlflow\nscikit-learn\nskops\nonnxruntime\npandas\npyarrow\n' | \
+	    $(BIN)/uv pip compile --system-certs --quiet - -c constraints/dev.txt $(LOCK) -o constraints/spark.txt
 	echo setuptools | $(BIN)/uv pip compile --system-certs --quiet - -c constraints/dev.txt $(LOCK) -o constraints/build.txt
 	echo uv | $(BIN)/uv pip compile --system-certs --quiet - -c constraints/dev.txt $(LOCK) -o constraints/installer.txt
 
 LOCK := --universal --python-version 3.11 --generate-hashes --no-annotate --no-header --upgrade
 
 clean:  ## remove what the targets above made
-	rm -rf $(VENV) .venv-stock build dist .pytest_cache .ruff_cache .mypy_cache .hypothesis .demo *.egg-info
+	rm -rf $(VENV) .venv-stock .venv-spark build dist .pytest_cache .ruff_cache .mypy_cache .hypothesis .demo *.egg-info

@@ -6,7 +6,14 @@ from pathlib import Path
 
 import click
 
-from pyfunc_packaging import cli_compare, cli_completion, cli_deploy, cli_serve, cli_signing
+from pyfunc_packaging import (
+    cli_compare,
+    cli_completion,
+    cli_deploy,
+    cli_predict,
+    cli_serve,
+    cli_signing,
+)
 from pyfunc_packaging._version import __version__
 from pyfunc_packaging.commands import (
     INTERRUPTED,
@@ -72,6 +79,7 @@ def inspect(bundle: Path, as_json: bool) -> None:
 
 
 main.add_command(cli_compare.compare)
+main.add_command(cli_predict.predict)
 main.add_command(cli_signing.sign)
 main.add_command(cli_signing.verify)
 main.add_command(cli_deploy.resolve)
