@@ -231,6 +231,4 @@ def test_completion(name: str, typed: str, expected: str, tmp_path: Path) -> Non
     process.expect("ready> ")
     process.send(f"{typed}\t")
     process.expect_exact(expected.removeprefix(typed.rsplit(" ", 1)[0]).strip())
-    process.sendcontrol("c")
-    process.sendline("exit")
-    finish(process)
+    process.close(force=True)
