@@ -22,7 +22,9 @@ $(VENV)/.installed: constraints/installer.txt constraints/dev.txt setup.cfg
 	$(BIN)/pip install --quiet --require-hashes -r constraints/installer.txt
 	$(BIN)/uv pip install --quiet --system-certs --compile-bytecode --python $(BIN)/python \
 	    --require-hashes -r constraints/dev.txt
-	$(BIN)/pip install --quiet --no-deps --no-build-isolation --editable .
+	@# setuptools warns of what an editable installation is, in ten lines
+	PYTHONWARNINGS='ignore:Editable installation' \
+	    $(BIN)/pip install --quiet --no-deps --no-build-isolation --editable .
 	@touch $@
 
 demo: install  ## train, package, serve, send the request, show the predictions
@@ -49,7 +51,7 @@ test: check  ## check, then everything that compiles, serves, installs or runs e
 docs: .venv-docs/.installed  ## build the documentation into build/site
 	@# MkDocs Material prints a page about its future, and no setting turns that off but this
 	NO_MKDOCS_2_WARNING=1 .venv-docs/bin/mkdocs build --strict
-	@echo "documentation: build/site/index.html"
+	@echo "documentation: build/site/index.html; for its search, python3 -m http.server --directory build/site"
 
 FUZZ_SECONDS ?= 300
 
