@@ -12,11 +12,15 @@ ROOT = Path(__file__).resolve().parents[2]
 VARIABLE = re.compile(r"(?<![A-Z_])PYFUNC_[A-Z_]+")
 
 
-def rows() -> dict[str, str]:
-    """The default of each variable, as the page says."""
-    text = (ROOT / "docs" / "environment.md").read_text(encoding="utf-8")
+def rows(page: str = "environment.md") -> dict[str, str]:
+    """The default of each variable, as a page says."""
+    text = (ROOT / "docs" / page).read_text(encoding="utf-8")
     found = re.findall(r"^\| (`[^|]*) \| ([^|]*) \|", text, re.MULTILINE)
-    return {name: default for names, default in found for name in re.findall(r"`(\w+)`", names)}
+    return {
+        name: default
+        for names, default in found
+        for name in re.findall(r"`([A-Z_]+_[A-Z_0-9]+)`", names)
+    }
 
 
 def in_sources() -> set[str]:
@@ -43,3 +47,9 @@ def test_defaults_are_those_of_the_sources() -> None:
     }
     found = rows()
     assert {name: float(found[name]) for name in expected} == expected
+
+
+def test_the_page_of_the_protocol_says_the_same() -> None:
+    there = rows("protocol.md")
+    assert "PYFUNC_MAX_QUEUE" in there
+    assert there.items() <= rows().items()
