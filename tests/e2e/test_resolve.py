@@ -382,7 +382,7 @@ def test_the_manifest_follows_the_alias(published: Published, tmp_path: Path) ->
     changed = [line for line in moved.output.splitlines() if line[:1] in "+-"]
     assert "-    pyfunc.mlserver/version: '1'" in changed
     assert "+    pyfunc.mlserver/version: '2'" in changed
-    assert len(changed) == 8
+    assert len(changed) == 10
     assert file.read_bytes() == first
 
     refused = pyfunc(*command[:1], "models:/Doubler@gone", *command[2:], "--output", str(file))
