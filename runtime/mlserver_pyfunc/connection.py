@@ -13,7 +13,7 @@ from typing import Any
 
 import httptools
 from uvicorn.protocols.http.flow_control import FlowControl
-from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
+from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol, RequestResponseCycle
 
 #: Bytes of request line and headers, or of trailers. Other servers stop at 8 to 64 KiB; what
 #: arrives together with their end is not counted.
@@ -44,6 +44,8 @@ class Connection(HttpToolsProtocol):
         self._head = 0.0
         #: The version of a request that will be read again, without the protocol it asks for.
         self._again: str | None = None
+        #: The request that is being answered; `cycle` is the one that was read last.
+        self._answered: RequestResponseCycle | None = None
         #: What is said when all requests before a malformed one are answered.
         self._refusal: str | None = None
         super().connection_made(transport)
@@ -91,6 +93,18 @@ class Connection(HttpToolsProtocol):
         self.headers = []
         # one that was answered within this very call may have begun to wait for the next
         self._unset_keepalive_if_required()
+
+    def _start_asgi_task(self, cycle: RequestResponseCycle, app: Any) -> None:
+        self._answered = cycle
+        super()._start_asgi_task(cycle, app)
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        """Nobody is there any more, for none of the requests."""
+        if self._answered is not None and not self._answered.response_complete:
+            self._answered.disconnected = True
+            self._answered.message_event.set()
+        self.pipeline.clear()
+        super().connection_lost(exc)
 
     def on_chunk_header(self) -> None:
         """What follows may be the trailers."""
