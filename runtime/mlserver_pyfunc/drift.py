@@ -49,6 +49,7 @@ class ColumnCounts:
 
     __slots__ = (
         "_high",
+        "_is_double",
         "_kind",
         "_known",
         "_low",
@@ -67,6 +68,7 @@ class ColumnCounts:
         self.missing = self.unseen = self.outside = 0
         self.training_missing = int(found.get("missing", 0))
         self._nullable = column.nullable
+        self._is_double = column.type == "double"
         self._kind = np.dtype(NUMPY_TYPES[column.type]).kind
         bounds = _read_bounds(column, found)
         self.has_range = bounds is not None
@@ -78,6 +80,11 @@ class ColumnCounts:
         self._known = frozenset(
             name == "True" if self._kind == "b" else name for name in categories or ()
         )
+
+    @property
+    def is_double(self) -> bool:
+        """Whether the values are float64."""
+        return self._is_double
 
     @property
     def usual_range(self) -> tuple[float, float] | None:

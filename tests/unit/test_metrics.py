@@ -186,8 +186,11 @@ def to_frame(rows: Any) -> pd.DataFrame:
 
 
 @settings(max_examples=100, deadline=None)
-@given(rows=st.lists(st.fixed_dictionaries(MANY), min_size=1, max_size=6))
-def test_rows_one_by_one_count_as_rows_together(rows: list[dict[str, Any]]) -> None:
+@given(
+    rows=st.lists(st.fixed_dictionaries(MANY), min_size=1, max_size=6),
+    times=st.sampled_from([1, 10]),
+)
+def test_rows_one_by_one_count_as_rows_together(rows: list[dict[str, Any]], times: int) -> None:
     training = to_frame(
         [
             {
@@ -219,7 +222,7 @@ def test_rows_one_by_one_count_as_rows_together(rows: list[dict[str, Any]]) -> N
         found = [(c.name, c.missing, c.unseen, c.outside) for c in counts.columns]
         return counts.rows, found, outputs[0].counts, round(outputs[0].sum, 9), outputs[1].counts
 
-    frame = to_frame(rows)
+    frame = to_frame(rows * times)
     alone = [frame.iloc[[position]] for position in range(len(frame))]
     assert count(alone) == count([frame])
 
