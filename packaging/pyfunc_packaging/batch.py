@@ -196,7 +196,7 @@ class _Job:
     def run(self, writer: Writer) -> int:
         """Predict all rows, in order; how many they were."""
         # scikit-learn models, and code of users in them, need not bear several threads
-        workers = len(os.sched_getaffinity(0)) if self._scorer.engine == "onnx" else 1
+        workers = _cores() if self._scorer.engine == "onnx" else 1
         size = max(1, min(_ROWS, _CELLS // max(1, len(self._reader.names))))
         rows, blocks = 0, self._reader.blocks(size)
         pending: deque[tuple[int, Future[Any]]] = deque()
@@ -304,6 +304,13 @@ class _Job:
             except UnsuitableCell as error:
                 raise _at_row(block, error) from error
         return result
+
+
+def _cores() -> int:
+    """Cores that this process may use, as far as the system says."""
+    if hasattr(os, "sched_getaffinity"):
+        return len(os.sched_getaffinity(0))
+    return os.cpu_count() or 1
 
 
 def _at_row(block: Block, error: UnsuitableCell) -> UnsuitableData:
