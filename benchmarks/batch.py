@@ -115,7 +115,12 @@ def bench_spark(python: Path, bundle: Path, model: Path, count: int) -> dict[str
     table = make_synthetic(count, seed=12).drop(columns=TARGET)
     table.assign(id=range(count)).to_parquet(rows)
     jobs = [
-        {"model": str(path.absolute()), "rows": str(rows.absolute()), "output": str(output)}
+        {
+            "model": str(path.absolute()),
+            "rows": str(rows.absolute()),
+            "output": str(output),
+            "result_type": "double",
+        }
         for path, output in (
             (bundle, FOLDER.absolute() / "spark-warm"),  # starts Python on the workers
             (bundle, FOLDER.absolute() / "spark-bundle"),

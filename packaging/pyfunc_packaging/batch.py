@@ -196,7 +196,7 @@ class _Job:
     def run(self, writer: Writer) -> int:
         """Predict all rows, in order; how many they were."""
         # scikit-learn models, and code of users in them, need not bear several threads
-        workers = len(os.sched_getaffinity(0)) if self._scorer.engine == "onnx" else 1
+        workers = _cores() if self._scorer.engine == "onnx" else 1
         size = max(1, min(_ROWS, _CELLS // max(1, len(self._reader.names))))
         rows, blocks = 0, self._reader.blocks(size)
         pending: deque[tuple[int, Future[Any]]] = deque()
@@ -255,18 +255,24 @@ class _Job:
 
     def _find_row(self, values: Mapping[str, Array], block: Block, error: Exception) -> PyFuncError:
         """Which row the model fails on, if it is the fault of one."""
-        low, high = 0, block.length
-        while high - low > 1:
-            middle = (low + high) // 2
-            half = {name: cells[low:middle] for name, cells in values.items()}
+        low, high, sure = 0, block.length, block.length == 1
+        while high - low > 1 or not sure:
+            middle = (low + high + 1) // 2
+            part = {name: cells[low:middle] for name, cells in values.items()}
             try:
-                self._scorer.predict_columns(half, middle - low)
-                low = middle
+                self._scorer.predict_columns(part, middle - low)
             except Exception as narrower:  # noqa: BLE001 - as above
-                high, error = middle, narrower
-        where = f"row {block.first + low:,}"
+                high, error, sure = middle, narrower, middle - low == 1
+            else:
+                if middle == high:
+                    break  # these rows fail only beside others
+                low = middle
+        last = block.first + high - 1
+        where = f"row {last:,}" if sure else f"rows {block.first:,} to {last:,}"
         if isinstance(error, PyFuncError):
             return UnsuitableData(f"{where}: {error}")
+        if self._scorer.engine == "onnx":  # a graph of ours should not raise anything else
+            _logger.error("the compiled graph failed", exc_info=error)
         text = " ".join(str(error).split())[:300]
         return ModelFailure(f"{where}: the model raised {type(error).__name__}: {text}")
 
@@ -304,6 +310,13 @@ class _Job:
             except UnsuitableCell as error:
                 raise _at_row(block, error) from error
         return result
+
+
+def _cores() -> int:
+    """Cores that this process may use, as far as the system says."""
+    if hasattr(os, "sched_getaffinity"):
+        return len(os.sched_getaffinity(0))
+    return os.cpu_count() or 1
 
 
 def _at_row(block: Block, error: UnsuitableCell) -> UnsuitableData:

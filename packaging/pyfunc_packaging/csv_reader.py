@@ -15,8 +15,9 @@ from pyfunc_packaging.blocks import Block, cut
 from pyfunc_packaging.errors import UnsuitableData
 from pyfunc_packaging.schema import Column
 
-#: Bytes of CSV that are parsed at a time; a line can be no longer.
-_BYTES = 8 * 2**20
+#: Bytes of CSV that are parsed at a time; a line can be no longer. pyarrow reads a score of them
+#: ahead of a slow model, so they are what bounds memory.
+_BYTES = 2 * 2**20
 
 
 class CsvReader:
