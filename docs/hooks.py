@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import re
-from pathlib import Path
 from typing import Any
 
 #: A link to a file outside of docs/, such as ``[the manifests](../docker/kserve)``.
@@ -12,20 +11,6 @@ _OUTSIDE = re.compile(r"\[([^\]]+)\]\(\.\./([^)#]+)[^)]*\)")
 _FILE = re.compile(r"^<!-- file: (.+) -->\n```(\w+)$", re.MULTILINE)
 #: A role of reStructuredText, which editors understand in docstrings.
 _ROLE = re.compile(r":(?:attr|class|func|meth|mod):(?=<code>)")
-
-
-def on_config(config: Any) -> None:
-    """Leave pages out of the navigation that are not written yet."""
-    for entry in config.nav:
-        if isinstance(entry, dict):
-            for title, pages in entry.items():
-                if isinstance(pages, list):
-                    entry[title] = [page for page in pages if _is_written(config, page)]
-
-
-def _is_written(config: Any, page: Any) -> bool:
-    name = page if isinstance(page, str) else next(iter(page.values()))
-    return Path(config.docs_dir, name).is_file()
 
 
 def on_page_markdown(markdown: str, **_: Any) -> str:
