@@ -250,9 +250,12 @@ def storage_initializer(
     return run
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="module")
 def browser() -> Iterator[Browser]:
-    """Debian's Chromium, without a window."""
+    """Debian's Chromium, without a window.
+
+    An event loop runs as long as it is there, beside which other tests cannot run theirs.
+    """
     program = shutil.which("chromium")
     assert program, "expected chromium (Debian package chromium), found none; install it"
     with sync_playwright() as playwright:
