@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import shlex
-import subprocess
 import sys
 import time
 import urllib.error
@@ -87,16 +86,6 @@ def _wait_for_mlflow(server: Any) -> None:
 
 
 @pytest.fixture(scope="session")
-def stock(tmp_path_factory: pytest.TempPathFactory) -> Path:
+def stock(make_environment: Callable[[str], Path]) -> Path:
     """The programs of an environment with mlserver-mlflow, from its hashed constraints."""
-    folder = tmp_path_factory.mktemp("stock") / "venv"
-    uv = str(Path(sys.executable).with_name("uv"))
-    install = [uv, "pip", "install", "--quiet", "--system-certs"]
-    python, lock = folder / "bin" / "python", ROOT / "constraints" / "stock.txt"
-    for command in (
-        [uv, "venv", "--quiet", "--python", sys.executable, str(folder)],
-        [*install, "--python", str(python), "--require-hashes", "-r", str(lock)],
-    ):
-        done = subprocess.run(command, capture_output=True, text=True, timeout=280, check=False)
-        assert done.returncode == 0, done.stderr
-    return python.parent
+    return make_environment("stock").parent

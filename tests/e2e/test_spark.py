@@ -6,7 +6,6 @@ import json
 import re
 import shutil
 import subprocess
-import sys
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -31,20 +30,9 @@ PAGE = (ROOT / "docs" / "batch.md").read_text("utf-8")
 
 
 @pytest.fixture(scope="session")
-def spark_python(tmp_path_factory: pytest.TempPathFactory) -> Path:
+def spark_python(make_environment: Callable[[str], Path]) -> Path:
     """Python with PySpark and MLflow, without this project: a bundle brings what it needs."""
-    folder = tmp_path_factory.mktemp("spark")
-    uv = str(Path(sys.executable).with_name("uv"))
-    python = folder / "venv" / "bin" / "python"
-    lock = str(ROOT / "constraints" / "spark.txt")
-    install = [uv, "pip", "install", "--quiet", "--system-certs", "--require-hashes"]
-    for command in (
-        [uv, "venv", "--quiet", "--python", sys.executable, str(folder / "venv")],
-        [*install, "--python", str(python), "-r", lock],
-    ):
-        done = subprocess.run(command, capture_output=True, text=True, timeout=280, check=False)
-        assert done.returncode == 0, done.stderr
-    return python
+    return make_environment("spark")
 
 
 @pytest.fixture(scope="session")
