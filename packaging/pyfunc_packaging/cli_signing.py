@@ -3,8 +3,12 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import click
+
+if TYPE_CHECKING:
+    from pyfunc_packaging.verification import Trusted
 
 _FILE = click.Path(path_type=Path)
 
@@ -43,6 +47,17 @@ def sign(
     click.echo(f"signed: {signature}")
 
 
+def read_trusted(public_key: tuple[Path, ...], certificate: tuple[Path, ...]) -> Trusted | None:
+    """Whom the options of a command trust; None where they name nobody."""
+    from pyfunc_packaging.verification import read_certificates, read_keys
+
+    if public_key and certificate:
+        raise click.UsageError("--public-key and --certificate exclude each other")
+    if not public_key and not certificate:
+        return None
+    return read_keys(public_key) if public_key else read_certificates(certificate)
+
+
 @click.command(short_help="Check a bundle's signature and files.")
 @click.argument("bundle", type=_FILE)
 @click.option(
@@ -57,15 +72,13 @@ def verify(bundle: Path, public_key: tuple[Path, ...], certificate: tuple[Path, 
     Without a key, only that a bundle's files are those in its manifest.
     """
     from pyfunc_packaging.bundle import is_bundle, load_bundle
-    from pyfunc_packaging.verification import read_certificates, read_keys, verify_signature
+    from pyfunc_packaging.verification import verify_signature
 
-    if public_key and certificate:
-        raise click.UsageError("--public-key and --certificate exclude each other")
-    if not public_key and not certificate:
+    trusted = read_trusted(public_key, certificate)
+    if trusted is None:
         found = load_bundle(bundle)
         click.echo(f"whole: {bundle} ({found.digest}); nobody's signature was checked")
         return
-    trusted = read_keys(public_key) if public_key else read_certificates(certificate)
     signed = verify_signature(bundle, trusted)
     if is_bundle(bundle):
         load_bundle(bundle, digests=signed.files)

@@ -10,6 +10,7 @@ from rich.table import Table
 
 from pyfunc_packaging.bundle import Bundle, compiled
 from pyfunc_packaging.compatibility import compare_versions
+from pyfunc_packaging.errors import escape
 from pyfunc_packaging.schema import Column, Tensor
 
 #: Class labels that are shown to people; programs get them all.
@@ -78,6 +79,15 @@ def _installed(difference: dict[str, Any]) -> str:
     return f"{difference['name']} {difference['installed']}{verdict}"
 
 
+def _printable(value: Any) -> Any:
+    """The same data, with nothing in its texts that a terminal would obey."""
+    if isinstance(value, dict):
+        return {_printable(key): _printable(each) for key, each in value.items()}
+    if isinstance(value, list | tuple):
+        return [_printable(each) for each in value]
+    return escape(value) if isinstance(value, str) else value
+
+
 def show(bundle: Bundle) -> None:
     """Print a bundle for people; plain text when the output is no terminal."""
     console = Console(highlight=False, markup=False)
@@ -85,7 +95,7 @@ def show(bundle: Bundle) -> None:
         console = Console(
             highlight=False, markup=False, width=160
         )  # nobody resizes a pipe or a file
-    facts = describe(bundle)
+    facts = _printable(describe(bundle))
     reference = facts["reference"]
     head = Table.grid(padding=(0, 2))
     head.add_column(style="bold")
@@ -95,8 +105,8 @@ def show(bundle: Bundle) -> None:
     head.add_row("digest", facts["digest"])
     head.add_row("engine", facts["engine"])
     head.add_row("", compiled(facts["compilation"]))
-    head.add_row("reference", f"{reference['file']} ({reference['serialization']})")
-    if reference["reason"]:
+    head.add_row("reference", f"{reference['file']} ({reference.get('serialization')})")
+    if reference.get("reason"):
         head.add_row("", f"no skops file, because the model {reference['reason']}")
     if facts["code"]:
         head.add_row("code", ", ".join(facts["code"]))
