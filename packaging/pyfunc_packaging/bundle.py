@@ -352,7 +352,7 @@ def read_manifest(
     """
     if not path.is_dir():
         raise BundleNotFound(f"{path}: no such directory; expected one that package_model() wrote")
-    if not (path / MANIFEST).is_file():
+    if not is_bundle(path):
         found = "an MLflow model, but no bundle" if (path / MLMODEL).is_file() else "no bundle"
         raise BundleNotFound(
             f"{path}: {found} ({MANIFEST} is not there); package_model() writes one"
@@ -384,7 +384,12 @@ def _is_harmless(name: str) -> bool:
 
 def is_bundle(path: Path) -> bool:
     """Whether a directory holds a bundle, and not just any MLflow model."""
-    return (path / MANIFEST).is_file()
+    try:
+        return (path / MANIFEST).is_file()
+    except OSError as error:
+        raise DamagedBundle(
+            f"{path}: {MANIFEST} cannot be read ({error.strerror}); fetch the bundle again"
+        ) from error
 
 
 def file_digest(path: Path) -> str | None:

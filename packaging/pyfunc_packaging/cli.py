@@ -54,7 +54,7 @@ def inspect(bundle: Path, as_json: bool) -> None:
 
     loaded = load_bundle(bundle)
     if as_json:
-        click.echo(json.dumps(describe(loaded), indent=2, ensure_ascii=False))
+        click.echo(json.dumps(describe(loaded), indent=2))
     else:
         show(loaded)
 

@@ -102,8 +102,7 @@ def _is_description(manifest: Mapping[str, Any]) -> bool:
             texts += [facts.get(key) or "" for key in ("reason", "serialization")]
         for each in manifest.get("metrics", []):
             texts += [each["target"], each["kind"]]
-            # an undefined figure is null
-            numbers += [each["rows"], *(value or 0 for value in each["figures"].values())]
+            numbers += [each["rows"], *each["figures"].values()]
     except (AttributeError, KeyError, TypeError):
         return False
     return (

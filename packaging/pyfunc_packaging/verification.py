@@ -260,23 +260,28 @@ def list_files(path: Path) -> set[str]:
     ------
     TamperedBundle
         If something in it is a symbolic link, or neither a file nor a directory: what such a name
-        stands for can be exchanged without a change in the directory.
+        stands for can be exchanged without a change in the directory. Or if it cannot be read.
     """
     found = set()
     pending = [path]
     while pending:
-        with os.scandir(pending.pop()) as entries:
-            for entry in entries:
-                name = Path(entry.path).relative_to(path).as_posix()
-                if entry.is_dir(follow_symlinks=False):
-                    pending.append(Path(entry.path))
-                elif entry.is_file(follow_symlinks=False):
-                    found.add(name)
-                else:
-                    raise TamperedBundle(
-                        f"{path}: {name} is a symbolic link, or no ordinary file; a signed model"
-                        f" holds files only"
-                    )
+        folder = pending.pop()
+        try:
+            with os.scandir(folder) as listing:
+                entries = list(listing)
+        except OSError as error:
+            raise TamperedBundle(f"{folder}: cannot be read ({error.strerror})") from error
+        for entry in entries:
+            name = Path(entry.path).relative_to(path).as_posix()
+            if entry.is_dir(follow_symlinks=False):
+                pending.append(Path(entry.path))
+            elif entry.is_file(follow_symlinks=False):
+                found.add(name)
+            else:
+                raise TamperedBundle(
+                    f"{path}: {name} is a symbolic link, or no ordinary file; a signed model holds"
+                    f" files only"
+                )
     return found
 
 

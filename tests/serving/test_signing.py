@@ -318,7 +318,7 @@ def test_an_untrusted_key_is_refused_and_a_rotated_one_is_not(
     monkeypatch.setenv("PYFUNC_VERIFY_KEY", f"{other.read_text()}{right.read_text()}# the end\n")
     assert load_engine(copy).platform == "onnxruntime_onnx"
     monkeypatch.setenv("PYFUNC_VERIFY_KEY", other.read_text())
-    with pytest.raises(UntrustedSignature, match="trusted: PYFUNC_VERIFY_KEY, key 1"):
+    with pytest.raises(UntrustedSignature, match=r"trusted: PYFUNC_VERIFY_KEY\)"):
         load_engine(copy)
 
 

@@ -1,3 +1,4 @@
+import errno
 import hashlib
 import json
 import os
@@ -300,6 +301,7 @@ def test_a_name_that_means_more_than_a_name_is_refused(name, path):
         {"compilation": {"file": "data/model.onnx"}},
         {"compilation": {"file": "data/model.onnx", "rows": "many"}},
         {"metrics": [{"target": "x"}]},
+        {"metrics": [{"target": "y", "kind": "regression", "rows": 1, "figures": {"r2": None}}]},
         {"metrics": 5},
         {"code": "text"},
         {"code": [5]},
@@ -358,3 +360,14 @@ def test_a_profile_that_is_none_is_refused(path, change):
     file.write_text(json.dumps({**profile, **change}))
     with pytest.raises(MalformedBundle, match=r"profile\.json: expected numbers"):
         bundle.profile()
+
+
+def test_a_bundle_that_cannot_be_read(path, monkeypatch):
+    """The super-user can read everything, so the system's answer is played here."""
+
+    def refuse(self):
+        raise PermissionError(errno.EACCES, "Permission denied", str(self))
+
+    monkeypatch.setattr(Path, "is_file", refuse)
+    with pytest.raises(DamagedBundle, match=r"manifest\.json cannot be read \(Permission denied\)"):
+        load_bundle(path)
