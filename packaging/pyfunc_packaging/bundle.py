@@ -7,12 +7,15 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Mapping, Sequence
+import os
+import sys
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from pyfunc_packaging.contents import check_manifest, is_golden, is_profile
 from pyfunc_packaging.errors import (
     BundleNotFound,
     DamagedBundle,
@@ -29,10 +32,11 @@ if TYPE_CHECKING:
     from pyfunc_packaging.endpoint import Endpoint
     from pyfunc_packaging.scoring import Scorer
 
-#: The format that this version writes. Raised when an older version could misread a bundle.
-FORMAT_VERSION = 1
 MANIFEST = "data/manifest.json"
 MLMODEL = "MLmodel"
+#: Module in ``code/`` that MLflow imports; its name carries the format, so that two bundles of
+#: different formats can be loaded into one process.
+LOADER_MODULE = "pyfunc_bundle_v1"
 #: What a reader parses at most, so that no file of a few bytes more takes all memory.
 _MAX_JSON_BYTES = 64 * 2**20
 
@@ -169,7 +173,12 @@ class Bundle:
             names it.
         """
         for name, expected in self.manifest["files"].items():
-            found = file_digest(self.path / name) if known is None else known.get(name)
+            try:
+                found = file_digest(self.path / name) if known is None else known.get(name)
+            except OSError as error:
+                raise DamagedBundle(
+                    f"{self.path}: {name} cannot be read ({error.strerror}); fetch the bundle again"
+                ) from error
             if found is None:
                 raise DamagedBundle(
                     f"{self.path}: {name} is missing; the copy is incomplete, fetch it again"
@@ -179,19 +188,38 @@ class Bundle:
                     f"{self.path}: {name} is not the file that was packaged (expected sha256"
                     f" {expected[:12]}…, found {found[:12]}…); fetch the bundle again"
                 )
+        for name in self._added():
+            raise DamagedBundle(
+                f"{self.path}: {name} was added after the bundle was packaged; remove it, or fetch"
+                f" the bundle again"
+            )
+
+    def _added(self) -> Iterator[str]:
+        """What is in ``data/`` and ``code/`` that the manifest does not name."""
         for folder in ("data", "code"):
             for file in sorted((self.path / folder).rglob("*")):
                 name = file.relative_to(self.path).as_posix()
                 listed = name in self.manifest["files"] or name == MANIFEST
-                if file.is_file() and not listed and "__pycache__" not in file.parts:
-                    raise DamagedBundle(
-                        f"{self.path}: {name} was added after the bundle was packaged; remove it,"
-                        f" or fetch the bundle again"
-                    )
+                directory = file.is_dir() and not file.is_symlink()
+                if listed or directory or not os.path.lexists(file) or _is_harmless(name):
+                    continue
+                yield name
 
     def golden(self) -> dict[str, Any]:
-        """The golden rows: a V2 ``request`` and the ``response`` that the reference gave."""
-        result: dict[str, Any] = _read_json(self.path / "data" / "golden.json")
+        """The golden rows: a V2 ``request`` and the ``response`` that the reference gave.
+
+        Raises
+        ------
+        MalformedBundle
+            If they are something else.
+        """
+        file = self.path / "data" / "golden.json"
+        result: dict[str, Any] = _read_json(file)
+        if not is_golden(result):
+            raise MalformedBundle(
+                f"{file}: expected a V2 request and its response, as package_model() writes them,"
+                f" found something else; package the model again"
+            )
         return result
 
     def profile(self) -> dict[str, Any]:
@@ -204,7 +232,7 @@ class Bundle:
         """
         file = self.path / "data" / "profile.json"
         result: dict[str, Any] = _read_json(file)
-        if not _is_profile(result):
+        if not is_profile(result):
             raise MalformedBundle(
                 f"{file}: expected numbers by column and output, as package_model() writes them,"
                 f" found something else; package the model again"
@@ -232,27 +260,6 @@ class Bundle:
         from pyfunc_packaging.display import to_html
 
         return to_html(self)
-
-
-def _is_profile(content: Any) -> bool:
-    """Whether a profile holds numbers where its readers compute."""
-    try:
-        columns, outputs = content["columns"].values(), content.get("predictions", {}).values()
-        numbers = [content["rows"], *(column["missing"] for column in columns)]
-        for column in columns:
-            # what overflowed is null
-            quantiles = column.get("quantiles", {}).values()
-            numbers += [number for number in quantiles if number is not None]
-            numbers += column.get("categories", {}).values()
-        for output in outputs:
-            numbers += output.get("labels", {}).values()
-            bounds, ratios = output.get("bounds", []), output.get("at_most", [])
-            if len(bounds) != len(ratios) or bounds != sorted(set(bounds)):
-                return False
-            numbers += [*bounds, *ratios]
-    except (AttributeError, KeyError, TypeError):
-        return False
-    return all(type(number) in (int, float) for number in numbers)
 
 
 def compiled(facts: Mapping[str, Any]) -> str:
@@ -345,30 +352,51 @@ def read_manifest(
     """
     if not path.is_dir():
         raise BundleNotFound(f"{path}: no such directory; expected one that package_model() wrote")
-    if not (path / MANIFEST).is_file():
+    if not is_bundle(path):
         found = "an MLflow model, but no bundle" if (path / MLMODEL).is_file() else "no bundle"
         raise BundleNotFound(
             f"{path}: {found} ({MANIFEST} is not there); package_model() writes one"
         )
-    content = _read_limited(path / MANIFEST)
+    try:
+        content = _read_limited(path / MANIFEST)
+    except OSError as error:
+        raise DamagedBundle(
+            f"{path}: {MANIFEST} cannot be read ({error.strerror}); fetch the bundle again"
+        ) from error
     digest = hashlib.sha256(content).hexdigest()
     if digests is not None and digests.get(MANIFEST) != digest:
         raise TamperedBundle(
             f"{path}: {MANIFEST} is not the file that was signed; fetch the model again"
         )
     manifest = _parse_json(path / MANIFEST, content)
-    _check_manifest(manifest, path)
+    check_manifest(manifest, path / MANIFEST)
     return manifest, digest
+
+
+def _is_harmless(name: str) -> bool:
+    """Whether a file is what Python compiled our loader into, and will not be read any more.
+
+    MLflow imports the loader from ``code/``, which removes it again; of several processes that load
+    one bundle, one may see another's for a moment.
+    """
+    return LOADER_MODULE in sys.modules and name.startswith(f"code/__pycache__/{LOADER_MODULE}.")
 
 
 def is_bundle(path: Path) -> bool:
     """Whether a directory holds a bundle, and not just any MLflow model."""
-    return (path / MANIFEST).is_file()
+    try:
+        return (path / MANIFEST).is_file()
+    except OSError as error:
+        raise DamagedBundle(
+            f"{path}: {MANIFEST} cannot be read ({error.strerror}); fetch the bundle again"
+        ) from error
 
 
 def file_digest(path: Path) -> str | None:
-    """Hexadecimal sha256 of a file; None where there is no file."""
+    """Hexadecimal sha256 of a file; None where there is none, or a pipe or a device instead."""
     try:
+        if not path.is_file():  # what is no ordinary file may never end
+            return None
         with path.open("rb") as file:
             return hashlib.file_digest(file, "sha256").hexdigest()
     except (FileNotFoundError, IsADirectoryError, NotADirectoryError):
@@ -377,9 +405,13 @@ def file_digest(path: Path) -> str | None:
 
 def _read_json(path: Path) -> Any:
     try:
+        if not path.is_file():  # what is no ordinary file may never end
+            raise DamagedBundle(f"{path} is missing; fetch the bundle again")
         return _parse_json(path, _read_limited(path))
-    except FileNotFoundError as error:
-        raise DamagedBundle(f"{path} is missing; fetch the bundle again") from error
+    except OSError as error:
+        raise DamagedBundle(
+            f"{path}: cannot be read ({error.strerror}); fetch the bundle again"
+        ) from error
 
 
 def _read_limited(path: Path) -> bytes:
@@ -397,45 +429,3 @@ def _parse_json(path: Path, content: bytes) -> Any:
         return json.loads(content)
     except (ValueError, RecursionError) as error:
         raise MalformedBundle(f"{path}: expected JSON, found something else ({error})") from error
-
-
-def _check_manifest(manifest: Any, path: Path) -> None:
-    where = path / MANIFEST
-    version = manifest.get("format_version") if isinstance(manifest, dict) else None
-    if type(version) is not int or version < 1:
-        raise MalformedBundle(f"{where}: expected an object with an integer format_version from 1")
-    if version > FORMAT_VERSION:
-        raise MalformedBundle(
-            f"{where}: the bundle has format {manifest['format_version']}, this version of"
-            f" mlserver-pyfunc reads up to {FORMAT_VERSION}; upgrade mlserver-pyfunc"
-        )
-    kinds = {
-        "name": str,
-        "engine": str,
-        "schema": dict,
-        "versions": dict,
-        "reference": dict,
-        "files": dict,
-    }
-    for key, kind in kinds.items():
-        if not isinstance(manifest.get(key), kind):
-            raise MalformedBundle(
-                f"{where}: expected {key!r} to be {kind.__name__}, found"
-                f" {type(manifest.get(key)).__name__}"
-            )
-    for name, digest in manifest["files"].items():
-        parts = Path(name).parts
-        if Path(name).is_absolute() or ".." in parts or "\0" in name:
-            raise MalformedBundle(f"{where}: {name!r} names a file outside the bundle")
-        if not isinstance(digest, str):
-            raise MalformedBundle(f"{where}: expected the sha256 of {name!r}, found {digest!r}")
-    if manifest["engine"] not in ("onnx", "pyfunc"):
-        raise MalformedBundle(
-            f"{where}: expected the engine 'onnx' or 'pyfunc', found {manifest['engine']!r}"
-        )
-    compilation = manifest.get("compilation", {})
-    graph = compilation.get("file") if isinstance(compilation, dict) else None
-    if manifest["engine"] == "onnx" and graph not in list(manifest["files"]):
-        raise MalformedBundle(f"{where}: expected 'compilation' to name a file of the bundle")
-    if manifest["reference"].get("file") not in list(manifest["files"]):
-        raise MalformedBundle(f"{where}: expected 'reference' to name a file of the bundle")

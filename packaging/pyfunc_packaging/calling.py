@@ -8,6 +8,7 @@ import shlex
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
+from urllib.parse import quote
 
 #: Where ``pyfunc serve`` listens unless it is told otherwise.
 REST = "127.0.0.1:8080"
@@ -93,9 +94,13 @@ def make_curl(name: str, request: Mapping[str, Any]) -> str:
     """
     body = json.dumps(request, ensure_ascii=False)
     return (
-        f"curl -H 'Content-Type: application/json' http://{REST}/v2/models/{name}/infer \\\n"
+        f"curl -H 'Content-Type: application/json' {shlex.quote(_url(name))} \\\n"
         f"    -d {shlex.quote(body)}"
     )
+
+
+def _url(name: str) -> str:
+    return f"http://{REST}/v2/models/{quote(name, safe='')}/infer"
 
 
 def make_calls(name: str, request: Mapping[str, Any], response: Mapping[str, Any]) -> list[Call]:
@@ -120,8 +125,7 @@ def make_calls(name: str, request: Mapping[str, Any], response: Mapping[str, Any
     ['curl', 'requests', 'http', 'grpc']
     """
     row = one_row(request)
-    url = f"http://{REST}/v2/models/{name}/infer"
-    program = _REQUESTS.format(request=_literal(row), url=url)
+    program = _REQUESTS.format(request=_literal(row), url=_url(name))
     calls = [
         Call("curl", "curl", make_curl(name, row)),
         Call("requests", "Python, requests", program),

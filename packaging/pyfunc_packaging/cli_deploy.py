@@ -231,8 +231,28 @@ def _told_from_a_difference() -> Iterator[None]:
     help="Wheel of mlserver-pyfunc to install, where no package index has it.",
 )
 @click.option("--overwrite", is_flag=True, help="Replace a context that was written before.")
+@click.option(
+    "--public-key",
+    type=click.Path(path_type=Path),
+    metavar="FILE",
+    multiple=True,
+    help="Only of a bundle signed with this key in PEM.  May be repeated.",
+)
+@click.option(
+    "--certificate",
+    type=click.Path(path_type=Path),
+    metavar="FILE",
+    multiple=True,
+    help="Only of a bundle signed under these certificates in PEM.  May be repeated.",
+)
 def image(
-    bundle: Path, output: Path, base_image: str | None, wheel: Path | None, overwrite: bool
+    bundle: Path,
+    output: Path,
+    base_image: str | None,
+    wheel: Path | None,
+    overwrite: bool,
+    public_key: tuple[Path, ...],
+    certificate: tuple[Path, ...],
 ) -> None:
     """Write a Dockerfile and what it needs, for a model that the stock image cannot load.
 
@@ -240,12 +260,17 @@ def image(
     bundle and options give the same bytes.
     """
     from pyfunc_packaging.bundle import load_bundle
+    from pyfunc_packaging.cli_signing import read_trusted
     from pyfunc_packaging.image import write_image_context
+    from pyfunc_packaging.verification import verify_signature
 
+    trusted = read_trusted(public_key, certificate)
+    digests = None if trusted is None else verify_signature(bundle, trusted).files
+    loaded = load_bundle(bundle, digests=digests)
     try:
         with waiting(f"checking the files of {bundle}, and writing {output}"):
             write_image_context(
-                load_bundle(bundle),
+                loaded,
                 output=output,
                 base_image=base_image,
                 wheel=wheel,

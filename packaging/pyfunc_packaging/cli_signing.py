@@ -3,11 +3,15 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import click
 
 from pyfunc_packaging.commands import BundleDirectory, Command
 from pyfunc_packaging.terminal import print_json, waiting
+
+if TYPE_CHECKING:
+    from pyfunc_packaging.verification import Trusted
 
 _FILE = click.Path(path_type=Path)
 
@@ -68,6 +72,19 @@ def sign(
         click.echo(f"signed: {signature}")
 
 
+def read_trusted(public_key: tuple[Path, ...], certificate: tuple[Path, ...]) -> Trusted | None:
+    """Whom the options of a command trust; None where they name nobody."""
+    from pyfunc_packaging.verification import read_certificates, read_keys
+
+    if public_key and certificate:
+        raise click.UsageError(
+            "--public-key and --certificate exclude each other", click.get_current_context()
+        )
+    if not public_key and not certificate:
+        return None
+    return read_keys(public_key) if public_key else read_certificates(certificate)
+
+
 @click.command(
     cls=Command,
     short_help="Check a bundle's signature and files.",
@@ -100,16 +117,12 @@ def verify(
     Without a key, only that a bundle's files are those in its manifest.
     """
     from pyfunc_packaging.bundle import is_bundle, load_bundle
-    from pyfunc_packaging.verification import read_certificates, read_keys, verify_signature
+    from pyfunc_packaging.verification import verify_signature
 
-    if public_key and certificate:
-        raise click.UsageError(
-            "--public-key and --certificate exclude each other", click.get_current_context()
-        )
+    trusted = read_trusted(public_key, certificate)
     digest = signer = None
     with waiting(f"hashing the files of {bundle}"):
-        if public_key or certificate:
-            trusted = read_keys(public_key) if public_key else read_certificates(certificate)
+        if trusted is not None:
             signed = verify_signature(bundle, trusted)
             count, signer = len(signed.files), signed.signer
             if is_bundle(bundle):

@@ -14,8 +14,8 @@ from typing import Any
 
 import click
 
-from pyfunc_packaging.errors import PyFuncError
-from pyfunc_packaging.terminal import abandon_output, prepare_streams, printable, wants_colour
+from pyfunc_packaging.errors import PyFuncError, escape
+from pyfunc_packaging.terminal import abandon_output, prepare_streams, wants_colour
 
 #: What ends a command, unless the command itself says more.
 DONE, REFUSED, WRONG_USAGE, OUR_FAULT, INTERRUPTED, UNREAD = 0, 1, 2, 70, 130, 141
@@ -183,7 +183,7 @@ def _run(work: Callable[[], None]) -> int:
 
 def _say(message: str, status: int) -> int:
     """One line on stderr, whatever the message holds."""
-    line = printable(" ".join(message.split()))
+    line = escape(" ".join(message.split()))
     click.echo(
         f"{click.style('Error:', fg='red', bold=True)} {line}", err=True, color=wants_colour()
     )

@@ -10,8 +10,9 @@ from rich.padding import Padding
 from rich.table import Table
 from rich.text import Text
 
+from pyfunc_packaging.errors import escape
 from pyfunc_packaging.report.wording import TITLES, duration, number
-from pyfunc_packaging.terminal import make_console, print_table, printable
+from pyfunc_packaging.terminal import make_console, print_table
 
 _Facts = Mapping[str, Any]
 #: Pairs of labels that are shown; programs get more.
@@ -39,7 +40,7 @@ def _table(*titles: str, numbers: Sequence[int] = ()) -> Table:
 
 def _heading(console: Console, title: str, text: str = "", style: str = "") -> None:
     print_table(console)
-    print_table(console, Text(f"{title}:", style="bold"), Text(printable(text), style=style))
+    print_table(console, Text(f"{title}:", style="bold"), Text(escape(text), style=style))
 
 
 def _indented(console: Console, table: Table | Text) -> None:
@@ -51,14 +52,14 @@ def _identity(console: Console, facts: _Facts) -> None:
     table = _table("", "A", "B")
     table.columns[0].style = "bold"
     for key in ("name", "path", "engine"):
-        table.add_row(key, printable(a[key]), printable(b[key]))
+        table.add_row(key, escape(a[key]), escape(b[key]))
     table.add_row("size", *(f"{side['bytes'] / 1e6:.2f} MB" for side in (a, b)))
-    table.add_row("digest", *(f"{printable(side['digest'])[:19]}…" for side in (a, b)))
+    table.add_row("digest", *(f"{escape(side['digest'])[:19]}…" for side in (a, b)))
     names = dict.fromkeys([*a["versions"], *b["versions"]])
     for name in names:
         one, other = a["versions"].get(name, "none"), b["versions"].get(name, "none")
         if one != other:
-            table.add_row(printable(name), printable(one), printable(other))
+            table.add_row(escape(name), escape(one), escape(other))
     print_table(console, table)
     if facts["identical"]:
         print_table(console, "the same bundle: both digests are equal")
@@ -78,9 +79,9 @@ def _signature(console: Console, signature: _Facts) -> None:
         breaking = change["breaking"]
         table.add_row(
             Text("breaking" if breaking else "compatible", style="red" if breaking else "green"),
-            f"{change['side']} {printable(change['name'])}",
+            f"{change['side']} {escape(change['name'])}",
             _change(change),
-            printable(change["reason"]),
+            escape(change["reason"]),
         )
     _indented(console, table)
 
@@ -104,8 +105,8 @@ def _quality(console: Console, metrics: list[Any]) -> None:
         figure = each["figure"]
         worse, better = each["better"] == "a", each["better"] == "b"
         table.add_row(
-            printable(each["target"]),
-            TITLES[figure][0] if figure in TITLES else printable(figure),
+            escape(each["target"]),
+            TITLES[figure][0] if figure in TITLES else escape(figure),
             number(each["a"]),
             number(each["b"]),
             _signed(each["difference"]),
@@ -122,7 +123,7 @@ def _speed(console: Console, speed: _Facts, engine: str) -> None:
     _heading(console, "speed")
     table = _table("", "", "A", "B", "B / A", numbers=(2, 3, 4))
     for each in speed["recorded"]:
-        table.add_row("recorded", f"{printable(each['rows'])}, {each['engine']}", *_times(each))
+        table.add_row("recorded", f"{escape(each['rows'])}, {each['engine']}", *_times(each))
     for each in speed["measured"]:
         rows = "one row" if each["rows"] == 1 else f"{each['rows']:,} rows"
         table.add_row("now", f"{rows}, {engine}", *_times(each))
@@ -144,13 +145,13 @@ def _predictions(console: Console, predictions: _Facts) -> None:
     _heading(console, "predictions", f"{rows:,} rows: {source}" if rows else "")
     if predictions["reason"]:
         reason = f"not compared: {predictions['reason']}"
-        _indented(console, Text(printable(reason), style="yellow"))
+        _indented(console, Text(escape(reason), style="yellow"))
     if predictions["refused"]:
         words = f"B refuses {predictions['refused']:,} more rows that A takes"
         _indented(console, Text(words, style="red"))
     for output in predictions["outputs"]:
         for line in _output(output):
-            _indented(console, Text(printable(line)))
+            _indented(console, Text(escape(line)))
 
 
 def _output(output: _Facts) -> Iterator[str]:

@@ -6,13 +6,46 @@ codes: the runtime has one table that maps them to HTTP and gRPC.
 
 
 class PyFuncError(Exception):
-    """Base class of all errors that this project raises on purpose.
+    r"""Base class of all errors that this project raises on purpose.
 
     Examples
     --------
     >>> issubclass(BundleNotFound, PyFuncError)
     True
+    >>> print(BundleNotFound("a\x1b[8m\nb: no such directory"))
+    a\x1b[8m\nb: no such directory
     """
+
+    #: Whether a message is one line whatever it quotes: names of files hold anything.
+    _one_line = False
+
+    def __str__(self) -> str:
+        """The message, without what would steer a terminal or forge lines of a log."""
+        return escape(super().__str__(), keep="" if self._one_line else "\n\t")
+
+
+def escape(text: str, *, keep: str = "") -> str:
+    r"""A text in which nothing is unprintable.
+
+    Parameters
+    ----------
+    text : str
+    keep : str
+        Characters to leave as they are.
+
+    Examples
+    --------
+    >>> print(escape("naïve\x1b[8m"))
+    naïve\x1b[8m
+    """
+    if text.isprintable():
+        return text
+    return "".join(
+        each
+        if each.isprintable() or each in keep
+        else each.encode("unicode_escape", "surrogatepass").decode("ascii")
+        for each in text
+    )
 
 
 # --- packaging: what a data scientist can get wrong -------------------------------------------
@@ -67,6 +100,8 @@ class NotCompilable(PyFuncError, ValueError):
 
 class BundleError(PyFuncError):
     """A bundle cannot be used. Subclasses say whether it is absent, malformed or damaged."""
+
+    _one_line = True
 
 
 class BundleNotFound(BundleError, FileNotFoundError):
@@ -135,6 +170,8 @@ class MissingDependency(PyFuncError, ImportError):
 class ResolveError(PyFuncError):
     """A model URI cannot be followed to the directory that holds the model's files."""
 
+    _one_line = True
+
 
 class InvalidModelUri(ResolveError, ValueError):
     """The model URI has no form that we know."""
@@ -182,6 +219,8 @@ class FilesChanged(ResolveError):
 
 class InvalidKey(PyFuncError, ValueError):
     """A file that should hold a key or a certificate holds none that can be used."""
+
+    _one_line = True
 
 
 class OutputExists(PyFuncError, FileExistsError):

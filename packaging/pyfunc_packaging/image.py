@@ -187,20 +187,38 @@ def _python(bundle: Bundle) -> str:
 
 def _requirements(bundle: Bundle) -> list[str]:
     """The bundle's own, with the part of MLflow that loads models for the whole of it."""
+    file = bundle.path / _REQUIREMENTS
+    if _REQUIREMENTS not in bundle.manifest["files"]:
+        raise MalformedBundle(
+            f"{bundle.path}: the manifest does not name {_REQUIREMENTS}, so nothing says what an"
+            f" image should hold; package the model again"
+        )
     try:
-        lines = (bundle.path / _REQUIREMENTS).read_text("utf-8").splitlines()
+        lines = file.read_text("utf-8").splitlines()
     except FileNotFoundError as error:
         raise DamagedBundle(
             f"{bundle.path}: {_REQUIREMENTS} is missing; fetch the bundle again"
         ) from error
-    return [_slim(line) for line in lines if line.strip()]
+    except UnicodeDecodeError as error:
+        raise MalformedBundle(f"{file}: expected text in UTF-8 ({error})") from error
+    return [_slim(line, file) for line in lines if line.strip()]
 
 
-def _slim(line: str) -> str:
+def _slim(line: str, file: Path) -> str:
+    """A line for pip, which would follow options and addresses wherever they lead."""
     try:
         requirement = Requirement(line)
-    except InvalidRequirement:
-        return line  # an option of pip's, or a comment
+    except InvalidRequirement as error:
+        raise MalformedBundle(
+            f"{file}: expected a requirement such as numpy==2.1.0 on every line, found"
+            f" {line!r:.200}; package the model again without it, and name package indexes in the"
+            f" pip.conf that the build mounts"
+        ) from error
+    if requirement.url is not None:
+        raise MalformedBundle(
+            f"{file}: {line!r:.200} names an address, and an image takes libraries from package"
+            f" indexes only; package the model again with a version instead"
+        )
     if canonicalize_name(requirement.name) == "mlflow" and not requirement.extras:
         requirement.name = "mlflow-skinny"  # the same modules; no user interface, no database
         return str(requirement)

@@ -10,11 +10,12 @@ from rich.table import Table
 
 from pyfunc_packaging.bundle import Bundle
 from pyfunc_packaging.compatibility import compare_versions
+from pyfunc_packaging.errors import escape
 from pyfunc_packaging.manifest_facts import read_code, read_quality, read_seconds
 from pyfunc_packaging.model_sig import SIGNATURE
 from pyfunc_packaging.report.wording import TITLES, duration, number
 from pyfunc_packaging.schema import Column, Tensor
-from pyfunc_packaging.terminal import make_console, print_table, printable
+from pyfunc_packaging.terminal import make_console, print_table
 
 #: Class labels that are shown to people; programs get them all.
 MAX_CLASSES = 12
@@ -95,7 +96,7 @@ def show(bundle: Bundle) -> None:
     head.add_column(style="bold", no_wrap=True)
     head.add_column(overflow="fold")
     for title, text in _lines(bundle, facts):
-        head.add_row(title, printable(text))
+        head.add_row(title, escape(text))
     print_table(console, head)
     print_table(console)
     table = Table(box=None, padding=(0, 2, 0, 0), pad_edge=False)
@@ -109,8 +110,8 @@ def show(bundle: Bundle) -> None:
         for position, field in enumerate(facts[side]):
             table.add_row(
                 title if position == 0 else "",
-                printable(field["name"]),
-                printable(_type(field)),
+                escape(field["name"]),
+                escape(_type(field)),
                 f"{field['datatype']} {field['shape']}",
                 "may be missing" if side == "inputs" and not field.get("required", True) else "",
             )

@@ -13,14 +13,11 @@ from typing import TYPE_CHECKING, Any
 import yaml
 
 from pyfunc_packaging._version import __version__
+from pyfunc_packaging.bundle import LOADER_MODULE
 from pyfunc_packaging.schema import NUMPY_TYPES, Column, Schema, Tensor
 
 if TYPE_CHECKING:
     from mlflow.models import ModelSignature
-
-#: Module in ``code/`` that MLflow imports; its name carries the format, so that two bundles of
-#: different formats can be loaded into one process.
-LOADER_MODULE = "pyfunc_bundle_v1"
 
 #: Dtypes that MLflow's own enforcement refuses although it inferred a type from them. Their
 #: columns are declared ``any`` in MLmodel, and our loader enforces them instead.

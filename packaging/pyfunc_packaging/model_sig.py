@@ -42,11 +42,12 @@ _PAYLOAD_TYPE = "application/vnd.in-toto+json"
 _STATEMENT = "https://in-toto.io/Statement/v1"
 _PREDICATE = "https://model_signing/signature/v1.0"
 
-#: A signature names every file of the model in about 150 bytes; this is enough for 400,000.
-_MAX_BYTES = 64 * 2**20
+#: A signature names every file of the model in about 150 bytes; this is enough for 100,000. Parsed,
+#: hostile JSON takes thirty times as much.
+_MAX_BYTES = 16 * 2**20
 
-#: Sizes of the curves that model-signing takes, and the digest that goes with each.
-_HASHES = {256: "SHA256", 384: "SHA384", 521: "SHA512"}
+#: The curves that model-signing takes, and the digest that goes with each.
+_HASHES = {"secp256r1": "SHA256", "secp384r1": "SHA384", "secp521r1": "SHA512"}
 
 
 @dataclass(frozen=True)
@@ -118,7 +119,7 @@ def load_public_key(content: bytes, source: str) -> PublicKey:
         raise InvalidKey(
             f"{expected}{private}; `openssl ec -in PRIVATE -pubout` prints the public one"
         ) from error
-    if not isinstance(key, EllipticCurvePublicKey) or key.curve.key_size not in _HASHES:
+    if not isinstance(key, EllipticCurvePublicKey) or key.curve.name not in _HASHES:
         raise InvalidKey(f"{expected}, found another kind of key; make one with `openssl ecparam`")
     return PublicKey(key, source)
 
@@ -156,7 +157,12 @@ def read_signed_files(path: Path, keys: Sequence[PublicKey]) -> tuple[dict[str, 
     TamperedBundle
         If it names one of the keys and was not made with it.
     """
-    envelope = _Envelope.read(path)
+    envelope = Envelope.read(path)
+    if envelope.leaf is not None:
+        raise UntrustedSignature(
+            f"{path}: signed with a certificate and not with a key; trust the certificates that"
+            f" vouch for it (PYFUNC_VERIFY_CERTIFICATES), or sign the model with a key"
+        )
     known = [key for key in keys if envelope.hint in (None, key.hint)]
     sources = ", ".join(key.source for key in keys)
     if not known:
@@ -167,7 +173,7 @@ def read_signed_files(path: Path, keys: Sequence[PublicKey]) -> tuple[dict[str, 
         )
     for key in known:
         if envelope.is_made_with(key):
-            return signed_files(_json(path, envelope.payload), path), key.source
+            return signed_files(envelope.payload, path), key.source
     if envelope.hint is None:
         raise UntrustedSignature(f"{path}: not made with a key that is trusted here ({sources})")
     raise TamperedBundle(
@@ -177,16 +183,34 @@ def read_signed_files(path: Path, keys: Sequence[PublicKey]) -> tuple[dict[str, 
 
 
 @dataclass(frozen=True)
-class _Envelope:
+class Envelope:
+    """What a signature holds, before it is known to be good.
+
+    Parameters
+    ----------
+    payload, sig : bytes
+    hint : str or None
+        What it calls the key that it was made with.
+    leaf : bytes or None
+        The certificate in DER that it was made with; None for a signature by key.
+    content : bytes
+        The whole file.
+    """
+
     payload: bytes
     sig: bytes
     hint: str | None
+    leaf: bytes | None
+    content: bytes
 
     @classmethod
-    def read(cls, path: Path) -> _Envelope:
+    def read(cls, path: Path) -> Envelope:
         """Parse strictly: what we do not know, we do not pass over."""
-        with path.open("rb") as file:
-            content = file.read(_MAX_BYTES + 1)
+        try:
+            with path.open("rb") as file:
+                content = file.read(_MAX_BYTES + 1)
+        except OSError as error:
+            raise MalformedSignature(f"{path}: cannot be read ({error.strerror})") from error
         if len(content) > _MAX_BYTES:
             raise MalformedSignature(f"{path}: expected at most {_MAX_BYTES >> 20} MiB, found more")
         outer = _object(path, _json(path, content), "the file")
@@ -194,14 +218,21 @@ class _Envelope:
         if outer.get("mediaType") != _MEDIA_TYPE:
             raise MalformedSignature(f"{path}: expected the mediaType {_MEDIA_TYPE}")
         material = _object(path, outer.get("verificationMaterial"), "verificationMaterial")
-        if "publicKey" not in material:
-            raise UntrustedSignature(
-                f"{path}: signed with a certificate and not with a key; trust the certificates that"
-                f" vouch for it (PYFUNC_VERIFY_CERTIFICATES), or sign the model with a key"
-            )
-        _known(path, material, {"publicKey", "tlogEntries", "timestampVerificationData"})
-        key = _object(path, material["publicKey"], "publicKey")
-        _known(path, key, {"hint", "rawBytes", "keyDetails"})
+        how = "x509CertificateChain" if "x509CertificateChain" in material else "publicKey"
+        _known(path, material, {how, "tlogEntries", "timestampVerificationData"})
+        hint, leaf = None, None
+        if how == "publicKey":
+            key = _object(path, material.get("publicKey"), "publicKey")
+            _known(path, key, {"hint", "rawBytes", "keyDetails"})
+            hint = key.get("hint")
+        else:
+            chain = _object(path, material[how], how)
+            _known(path, chain, {"certificates"})
+            listed = chain.get("certificates")
+            if not isinstance(listed, list) or not listed:
+                raise MalformedSignature(f"{path}: expected certificates in {how}")
+            first = _object(path, listed[0], "a certificate")
+            leaf = _base64(path, first.get("rawBytes"))
         envelope = _object(path, outer.get("dsseEnvelope"), "dsseEnvelope")
         _known(path, envelope, {"payload", "payloadType", "signatures"})
         if envelope.get("payloadType") != _PAYLOAD_TYPE:
@@ -211,14 +242,13 @@ class _Envelope:
             raise MalformedSignature(f"{path}: expected one signature in dsseEnvelope")
         signature = _object(path, signatures[0], "the signature")
         _known(path, signature, {"sig", "keyid"})
-        hint = key.get("hint")
         if signature.get("keyid", "") != "" or not isinstance(hint, str | None):
             raise MalformedSignature(f"{path}: expected no keyid, and a text as the key's hint")
-        return cls(
-            _base64(path, envelope.get("payload")), _base64(path, signature.get("sig")), hint
-        )
+        payload, sig = _base64(path, envelope.get("payload")), _base64(path, signature.get("sig"))
+        return cls(payload, sig, hint, leaf, content)
 
     def is_made_with(self, key: PublicKey) -> bool:
+        """Whether the signature is good, by a key."""
         from cryptography.exceptions import InvalidSignature
         from cryptography.hazmat.primitives import hashes
         from cryptography.hazmat.primitives.asymmetric import ec
@@ -226,7 +256,7 @@ class _Envelope:
         # DSSE's pre-authentication encoding
         kind = _PAYLOAD_TYPE.encode()
         signed = b"DSSEv1 %d %s %d %s" % (len(kind), kind, len(self.payload), self.payload)
-        digest = getattr(hashes, _HASHES[key.key.curve.key_size])()
+        digest = getattr(hashes, _HASHES[key.key.curve.name])()
         try:
             key.key.verify(self.sig, signed, ec.ECDSA(digest))
         except InvalidSignature:
@@ -234,12 +264,12 @@ class _Envelope:
         return True
 
 
-def signed_files(statement: Any, path: Path) -> dict[str, str]:
+def signed_files(payload: bytes, path: Path) -> dict[str, str]:
     """The files that a statement covers, after its signature was found to be good.
 
     Parameters
     ----------
-    statement : object
+    payload : bytes
         The in-toto statement.
     path : pathlib.Path
         ``model.sig``, for messages.
@@ -254,7 +284,7 @@ def signed_files(statement: Any, path: Path) -> dict[str, str]:
     MalformedSignature
         If it is no statement on the sha256 of whole files.
     """
-    outer = _object(path, statement, "the statement")
+    outer = _object(path, _json(path, payload), "the statement")
     if outer.get("_type") != _STATEMENT or outer.get("predicateType") != _PREDICATE:
         raise MalformedSignature(f"{path}: expected a statement of the type {_PREDICATE}")
     predicate = _object(path, outer.get("predicate"), "predicate")

@@ -6,7 +6,6 @@ import errno
 import importlib.metadata
 import os
 import platform
-import re
 import shutil
 import warnings
 from collections.abc import Mapping, Sequence
@@ -20,7 +19,7 @@ from packaging.requirements import InvalidRequirement, Requirement
 from packaging.utils import canonicalize_name
 
 from pyfunc_packaging._version import __version__
-from pyfunc_packaging.bundle import FORMAT_VERSION, MANIFEST, Bundle, file_digest, load_bundle
+from pyfunc_packaging.bundle import LOADER_MODULE, MANIFEST, Bundle, file_digest, load_bundle
 from pyfunc_packaging.check import check_in_subprocess
 from pyfunc_packaging.classification import classifies
 from pyfunc_packaging.compilation import (
@@ -30,6 +29,7 @@ from pyfunc_packaging.compilation import (
     check_choice,
     compile_model,
 )
+from pyfunc_packaging.contents import FORMAT_VERSION, NAME
 from pyfunc_packaging.directories import staging_beside, swap, writing
 from pyfunc_packaging.errors import (
     BundleExists,
@@ -41,7 +41,6 @@ from pyfunc_packaging.errors import (
 from pyfunc_packaging.frame import from_frame, to_frame
 from pyfunc_packaging.golden import choose_rows, make_request, make_response
 from pyfunc_packaging.mlmodel import (
-    LOADER_MODULE,
     LoggedIdentity,
     is_installed,
     write_examples,
@@ -60,7 +59,6 @@ from pyfunc_packaging.trial import make_schema
 
 #: Rows of which the predictions are summarised.
 _PROFILED_ROWS = 5000
-_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]*")
 #: Modules of this library that a bundle needs where the library is not installed.
 _LIBRARY = (
     "__init__",
@@ -68,10 +66,14 @@ _LIBRARY = (
     "_expression_parser",
     "_version",
     "bundle",
+    "contents",
     "errors",
     "expressions",
     "features",
     "frame",
+    "graph_check",
+    "harmless",
+    "loader",
     "pipeline",
     "ranges",
     "reference",
@@ -238,7 +240,7 @@ def package_model(
 def _check_arguments(
     path: Path, name: str, overwrite: bool, alias: str | None, registered: str | None
 ) -> None:
-    if not isinstance(name, str) or not _NAME.fullmatch(name):
+    if not isinstance(name, str) or not NAME.fullmatch(name):
         raise InvalidArgument(
             f"name should consist of letters, digits, '.', '_' and '-', found {name!r}; it becomes"
             f" a part of the URL /v2/models/{{name}}/infer"

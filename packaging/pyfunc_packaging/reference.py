@@ -20,6 +20,8 @@ from pyfunc_packaging.errors import (
     MissingDependency,
     NotPortable,
 )
+from pyfunc_packaging.harmless import find_harm
+from pyfunc_packaging.loader import import_from_source
 
 SKOPS_FILE = "model.skops"
 PICKLE_FILE = "model.pkl"
@@ -157,16 +159,19 @@ def save_reference(model: Any, directory: Path) -> Stored:
     try:
         content = skops.io.dumps(model)
         untrusted = set(skops.io.get_untrusted_types(data=content)) - ALLOWED_TYPES
-        if not untrusted:
+        if untrusted:
+            types = ", ".join(sorted(untrusted))
+            reason = f"holds types that are not on the allow-list: {types}"
+        else:
             # what skops wrote without complaint it may yet fail to read
-            skops.io.loads(content, trusted=sorted(ALLOWED_TYPES))
-        reason = f"holds types that are not on the allow-list: {', '.join(sorted(untrusted))}"
+            harm = find_harm(skops.io.loads(content, trusted=sorted(ALLOWED_TYPES)))
+            reason = f"holds {harm}"
     except UnsupportedTypeException as error:
         reason = f"skops cannot hold it: {error}"
     except Exception as error:  # noqa: BLE001 - skops raises whatever an object's state provokes
         reason = f"skops failed on it: {type(error).__name__}: {error}"
     else:
-        if not untrusted:  # a disk that is full is no reason to pickle
+        if not untrusted and harm is None:  # a disk that is full is no reason to pickle
             (directory / SKOPS_FILE).write_bytes(content)
             return Stored(SKOPS_FILE, "skops", None, _SKOPS_MODULES)
     return _save_pickle(model, directory, reason)
@@ -238,7 +243,8 @@ def _load_skops(path: Path) -> Any:
     from skops.io.exceptions import UntrustedTypesFoundException
 
     try:
-        return skops.io.load(path, trusted=sorted(ALLOWED_TYPES))
+        model = skops.io.load(path, trusted=sorted(ALLOWED_TYPES))
+        harm = find_harm(model)
     except UntrustedTypesFoundException as error:
         raise MalformedBundle(
             f"{path}: holds types that are not on the allow-list of this version ({error});"
@@ -248,6 +254,9 @@ def _load_skops(path: Path) -> Any:
         raise
     except Exception as error:  # skops raises whatever the content of the file provokes
         raise MalformedBundle(f"{path}: cannot be read: {type(error).__name__}: {error}") from error
+    if harm is not None:
+        raise MalformedBundle(f"{path}: holds {harm}; package the model again")
+    return model
 
 
 def _check_conflict(entry: Path) -> None:
@@ -272,12 +281,13 @@ def _load_pickle(path: Path, code: Path | None) -> Any:
     import cloudpickle
 
     if code is not None:
+        import_from_source(code)
         if str(code) not in sys.path:
             # at the end: a module of the bundle must never stand in for an installed one
             sys.path.append(str(code))
             importlib.invalidate_caches()
         for entry in sorted(code.iterdir()):
-            own = not entry.name.startswith(("pyfunc_bundle_", "__pycache__"))
+            own = not entry.name.startswith("pyfunc_bundle_")
             if own and entry.stem not in sys.stdlib_module_names:
                 _check_conflict(entry)
     try:

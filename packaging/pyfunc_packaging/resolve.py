@@ -326,7 +326,6 @@ def _check_files(what: str, files: Mapping[str, Any], sizes: Mapping[str, int]) 
         for name, size in sizes.items()
         if size and name.startswith(("data/", "code/")) and name not in files and name != MANIFEST
     )
-    added = [name for name in added if "/__pycache__/" not in name]
     if added:
         raise FilesChanged(
             f"{what}: {added[0]} was added after the bundle was packaged, and a server would refuse"

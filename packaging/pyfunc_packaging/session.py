@@ -13,6 +13,7 @@ import numpy as np
 import numpy.typing as npt
 
 from pyfunc_packaging.errors import MalformedBundle, UnsuitableData, ValuesRefused
+from pyfunc_packaging.graph_check import find_control_flow
 from pyfunc_packaging.ranges import check_exact, check_range, limits
 from pyfunc_packaging.schema import NUMPY_TYPES, Column
 
@@ -46,6 +47,8 @@ class OnnxSession:
     def __init__(self, model: bytes | Path, columns: Sequence[Column], *, threads: int = 1) -> None:
         import onnxruntime
 
+        if isinstance(model, Path):  # what a bundle brings; bytes are those of our own compiler
+            _check(model)
         options = onnxruntime.SessionOptions()
         options.intra_op_num_threads = threads
         options.inter_op_num_threads = 1
@@ -113,6 +116,21 @@ class OnnxSession:
                 " it, or becomes so on the way through the pipeline"
             )
         return dict(zip(self._results, found, strict=True))
+
+
+def _check(path: Path) -> None:
+    """Refuse a graph that could keep the server busy for ever."""
+    if path.suffix != ".onnx":  # ONNX Runtime goes by the name, and reads another format, too
+        raise MalformedBundle(f"{path}: expected the name of a compiled graph to end in .onnx")
+    try:
+        found = find_control_flow(path.read_bytes())
+    except ValueError as error:
+        raise MalformedBundle(f"the compiled graph does not load: {path}: {error}") from error
+    if found is not None:
+        raise MalformedBundle(
+            f"{path}: the graph holds {found}, which no graph that package_model() compiles does;"
+            f" package the model again"
+        )
 
 
 def input_dtype(column: Column) -> Any:

@@ -7,10 +7,15 @@ import tempfile
 from collections.abc import Sequence
 from pathlib import Path
 
-from pyfunc_packaging.bundle import MLMODEL, is_bundle, load_bundle
-from pyfunc_packaging.errors import BundleNotFound, InvalidArgument, InvalidKey
+from pyfunc_packaging.bundle import MANIFEST, MLMODEL, is_bundle, load_bundle
+from pyfunc_packaging.errors import BundleNotFound, DamagedBundle, InvalidArgument, InvalidKey
 from pyfunc_packaging.model_sig import SIGNATURE, missing
-from pyfunc_packaging.verification import list_files
+from pyfunc_packaging.verification import UNSIGNED, list_files
+
+#: Where a signature is written before it is renamed; one that was interrupted may have left it.
+_DRAFT = f".{SIGNATURE}.part"
+#: What model-signing passes over at the root of a model, while verifiers count it as added.
+_LEFT_OUT = (".git", ".gitattributes", ".github", ".gitignore")
 
 
 def sign_bundle(
@@ -46,7 +51,7 @@ def sign_bundle(
     BundleNotFound
         If there is no model.
     DamagedBundle
-        If the bundle is not whole: what is signed is what was packaged.
+        If the bundle is not whole, or holds more: what is signed is what was packaged.
     TamperedBundle
         If the directory holds a symbolic link.
     InvalidKey
@@ -62,9 +67,7 @@ def sign_bundle(
     pyfunc_packaging.errors.BundleNotFound: no/such/place: no model there ...
     """
     path = Path(path)
-    if is_bundle(path):
-        load_bundle(path)
-    elif not (path / MLMODEL).is_file():
+    if not is_bundle(path) and not (path / MLMODEL).is_file():
         raise BundleNotFound(
             f"{path}: no model there ({MLMODEL} is not in it); sign a directory that"
             f" package_model() or MLflow wrote"
@@ -73,14 +76,14 @@ def sign_bundle(
         raise InvalidArgument("certificate_chain needs a certificate to begin with")
     if certificate is not None and password is not None:
         raise InvalidArgument("model-signing takes no password with a certificate; decrypt the key")
-    list_files(path)
+    _check_extent(path)
     try:
         from cryptography.exceptions import UnsupportedAlgorithm
         from model_signing import hashing, signing
     except ModuleNotFoundError as error:
         raise missing(error) from error
     config = signing.Config().set_hashing_config(
-        hashing.Config().set_ignored_paths(paths=[SIGNATURE])
+        hashing.Config().set_ignored_paths(paths=[SIGNATURE, UNSIGNED, _DRAFT])
     )
     try:
         if certificate is None:
@@ -106,10 +109,28 @@ def sign_bundle(
     with tempfile.TemporaryDirectory() as folder:  # in the model's own it would be signed, too
         config.sign(path, Path(folder, SIGNATURE))
         content = Path(folder, SIGNATURE).read_bytes()
-    draft = path / f".{SIGNATURE}.part"
+    draft = path / _DRAFT
     try:
         draft.write_bytes(content)
         os.replace(draft, path / SIGNATURE)
     finally:
         draft.unlink(missing_ok=True)
     return path / SIGNATURE
+
+
+def _check_extent(path: Path) -> None:
+    """Refuse to sign what was not packaged, and what model-signing would silently leave out."""
+    found = list_files(path) - {SIGNATURE, UNSIGNED, _DRAFT}
+    known = {MANIFEST, *load_bundle(path).manifest["files"]} if is_bundle(path) else found
+    for name in sorted(found):
+        parts = Path(name).parts
+        if name not in known or "__pycache__" in parts:
+            raise DamagedBundle(
+                f"{path}: {name} was added after the model was packaged, and a signature would"
+                f" vouch for it; remove it, and sign again"
+            )
+        if parts[0] in _LEFT_OUT:
+            raise DamagedBundle(
+                f"{path}: {name} is of git's, which model-signing does not sign; remove it, and"
+                f" sign again"
+            )

@@ -13,6 +13,8 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
+from pyfunc_packaging.errors import escape
+
 if TYPE_CHECKING:
     from rich.console import Console
     from rich.progress import Progress
@@ -62,19 +64,6 @@ def make_console(*, stderr: bool = False) -> Console:
     return console
 
 
-def printable(text: object) -> str:
-    r"""A text without line ends and control characters, which may come from a stranger's bundle.
-
-    Examples
-    --------
-    >>> printable("red: \x1b[31m")
-    'red: \\x1b[31m'
-    """
-    return "".join(
-        each if each.isprintable() else each.encode("unicode_escape").decode() for each in str(text)
-    )
-
-
 def print_json(facts: Any) -> None:
     """Print one JSON document; what is no number in JSON is null.
 
@@ -88,7 +77,15 @@ def print_json(facts: Any) -> None:
     # another encoding than UTF-8 would lose letters; JSON has its own way to write them
     plain = "utf" not in (getattr(sys.stdout, "encoding", None) or "utf-8").lower()
     text = json.dumps(_without_nan(facts), indent=2, ensure_ascii=plain, allow_nan=False)
+    if not text.isprintable():  # within the texts of JSON only line ends may be something else
+        text = "".join(_in_json(each) for each in text)
     sys.stdout.write(text + "\n")
+
+
+def _in_json(character: str) -> str:
+    return (
+        character if character.isprintable() or character == "\n" else json.dumps(character)[1:-1]
+    )
 
 
 def _without_nan(value: Any) -> Any:
@@ -127,7 +124,7 @@ def waiting(what: str) -> Iterator[None]:
         console = make_console(stderr=True)
         columns = (SpinnerColumn(), text, TimeElapsedColumn())
         shown.append(Progress(*columns, console=console, transient=True, redirect_stdout=False))
-        shown[0].add_task(printable(what), total=None)
+        shown[0].add_task(escape(what), total=None)
         shown[0].start()
 
     timer = threading.Timer(_PATIENCE, show)

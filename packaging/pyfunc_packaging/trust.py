@@ -10,7 +10,6 @@ from pathlib import Path
 
 from pyfunc_packaging.bundle import MLMODEL, Bundle
 from pyfunc_packaging.errors import CodeRefused, InvalidSetting
-from pyfunc_packaging.model_sig import load_public_key
 from pyfunc_packaging.reference import PICKLE_FILE, SKOPS_FILE
 from pyfunc_packaging.verification import (
     Signed,
@@ -18,6 +17,7 @@ from pyfunc_packaging.verification import (
     read_certificates,
     read_keys,
     read_signature,
+    split_keys,
 )
 
 #: Public keys: files, separated as in PATH, or their content (as from a Kubernetes secret).
@@ -32,8 +32,7 @@ _LEVELS = ("data", "signed", "code")
 #: MLflow's own switch against pickles, and what it takes for no.
 _MLFLOW_VARIABLE = "MLFLOW_ALLOW_PICKLE_DESERIALIZATION"
 _NO = ("false", "0")
-
-_PEM_END = "-----END PUBLIC KEY-----"
+_YES = ("true", "1", "")
 
 
 def read_trust() -> str:
@@ -79,12 +78,11 @@ def read_trusted_signature(path: Path) -> Signed | None:
     Raises
     ------
     InvalidSetting
-        If both are.
+        If both are, or one is set and blank: a secret that is empty must not switch this off.
     PyFuncError
         See :func:`pyfunc_packaging.verification.read_signature`.
     """
-    keys = os.environ.get(KEY_VARIABLE, "").strip()
-    certificates = os.environ.get(CERTIFICATES_VARIABLE, "").strip()
+    keys, certificates = _setting(KEY_VARIABLE), _setting(CERTIFICATES_VARIABLE)
     if keys and certificates:
         raise InvalidSetting(
             f"{KEY_VARIABLE} and {CERTIFICATES_VARIABLE} are both set, and a model has one"
@@ -97,16 +95,19 @@ def read_trusted_signature(path: Path) -> Signed | None:
     return None
 
 
+def _setting(variable: str) -> str:
+    value = os.environ.get(variable)
+    if value is not None and not value.strip():
+        raise InvalidSetting(
+            f"{variable} is set and blank, so it names nobody to trust; unset it to trust all"
+        )
+    return (value or "").strip()
+
+
 def _keys(value: str) -> Trusted:
     if "-----BEGIN" not in value:
         return read_keys(_paths(KEY_VARIABLE, value))
-    parts = [part + _PEM_END for part in value.split(_PEM_END) if part.strip()]
-    return Trusted(
-        tuple(
-            load_public_key(part.strip().encode(), f"{KEY_VARIABLE}, key {number}")
-            for number, part in enumerate(parts, 1)
-        )
-    )
+    return Trusted(tuple(split_keys(value.encode(), KEY_VARIABLE)))
 
 
 def _paths(variable: str, value: str) -> list[str]:
@@ -118,7 +119,7 @@ def _paths(variable: str, value: str) -> list[str]:
     return paths
 
 
-def check_reference(bundle: Bundle, trust: str, *, verified: bool) -> None:
+def check_reference(bundle: Bundle, trust: str, *, verified: bool) -> bool:
     """Check that the pipeline in a bundle may be loaded.
 
     Parameters
@@ -129,20 +130,34 @@ def check_reference(bundle: Bundle, trust: str, *, verified: bool) -> None:
     verified : bool
         Whether the signature of the bundle was.
 
+    Returns
+    -------
+    bool
+        Whether a pickle may be loaded: never in place of a skops file, which may be gone when it is
+        opened.
+
     Raises
     ------
     CodeRefused
         If it is a pickle, and pickles may not be loaded.
     """
     if (bundle.data_path / SKOPS_FILE).is_file():
-        return  # what `load_reference` then opens, whatever the manifest says
+        return False  # what `load_reference` then opens, whatever the manifest says
     file = bundle.data_path / PICKLE_FILE
-    if os.environ.get(_MLFLOW_VARIABLE, "").lower() in _NO:
+    if not _mlflow_allows_pickles():
         raise CodeRefused(
             f"{file}: a pickle, which runs code when it is loaded, and {_MLFLOW_VARIABLE} is"
             f" {os.environ[_MLFLOW_VARIABLE]}; package a model that needs none, or unset it"
         )
     _check(f"{file}: a pickle, which runs code when it is loaded", trust, verified=verified)
+    return True
+
+
+def _mlflow_allows_pickles() -> bool:
+    value = os.environ.get(_MLFLOW_VARIABLE, "")
+    if value.lower() not in _NO + _YES:
+        raise InvalidSetting(f"{_MLFLOW_VARIABLE} should be 'true' or 'false', found {value!r:.80}")
+    return value.lower() not in _NO
 
 
 def check_code(path: Path, trust: str, *, verified: bool) -> None:

@@ -27,12 +27,16 @@ def main(model: str | Path, name: str | None, **given: Any) -> None:
 
     from mlserver import ModelSettings, Settings
     from mlserver.logging import configure_logger, logger
-    from mlserver.settings import ModelParameters
+    from mlserver.settings import CORSSettings, ModelParameters
 
     from mlserver_pyfunc.logs import choose_logging
     from mlserver_pyfunc.server import run
 
     path = _local_path(model)
+    for kind in (Settings, CORSSettings, ModelSettings, ModelParameters):
+        # They would read `.env` in the current folder, which may be the model's own; the logging
+        # settings alone can name any function to call.
+        kind.model_config["env_file"] = None
     chosen = {key: value for key, value in given.items() if value is not None}
     settings = Settings(**{**_defaults(), **chosen})
     try:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
@@ -88,16 +89,18 @@ def load_engine(path: Path) -> Engine:
         logger.info("%s: the signature is good, made with %s", path, signed.signer)
     if is_bundle(path):
         bundle = load_bundle(path, digests=None if signed is None else signed.files)
-        needed = choose_engine(bundle) == "pyfunc"
-        if needed:
-            check_reference(bundle, trust, verified=signed is not None)
-        return BundleEngine(bundle, pickles=needed)
+        pickles = False
+        if choose_engine(bundle) == "pyfunc":
+            pickles = check_reference(bundle, trust, verified=signed is not None)
+        return BundleEngine(bundle, pickles=pickles)
     if not (path / MLMODEL).is_file():
         raise BundleNotFound(
             f"{path}: no model there ({MLMODEL} is not in it); the directory should be one that"
             f" package_model() or MLflow wrote"
         )
     check_code(path, trust, verified=signed is not None)
+    # not even Python's own byte code may be added to what was signed
+    sys.dont_write_bytecode = True
     return MlflowEngine(path)
 
 
@@ -275,11 +278,11 @@ def _read_mlmodel(path: Path) -> tuple[Schema, Mapping[str, Any]]:
         raise MalformedBundle(f"{file}: expected an MLflow model with flavors, found none")
     if "python_function" not in flavors:
         raise MalformedBundle(
-            f"{file}: the model has the flavors {', '.join(flavors)}, and python_function is not"
-            f" among them; log it with a flavor that MLflow can load as a Python function"
+            f"{file}: the model has the flavors {', '.join(map(str, flavors))}, and python_function"
+            f" is not among them; log it with a flavor that MLflow can load as a Python function"
         )
     signature = content.get("signature")
-    if not signature or not signature.get("inputs"):
+    if not isinstance(signature, dict) or not signature.get("inputs"):
         raise MissingSignature(
             f"{path}: the model has no signature, so nothing says what it takes. Log it again with"
             f" one: mlflow.sklearn.log_model(model, name=...,"

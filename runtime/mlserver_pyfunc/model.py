@@ -41,7 +41,13 @@ from mlserver_pyfunc.params import read_extras, read_params
 from mlserver_pyfunc.plain import Decoded, PlainReader
 from mlserver_pyfunc.status import to_mlserver_error
 from mlserver_pyfunc.turn import LoopTime, join_rows
-from pyfunc_packaging.errors import InvalidSetting, ModelFailure, PyFuncError, WrongPredictions
+from pyfunc_packaging.errors import (
+    InvalidSetting,
+    MalformedBundle,
+    ModelFailure,
+    PyFuncError,
+    WrongPredictions,
+)
 from pyfunc_packaging.golden import differences
 from pyfunc_packaging.schema import Column, Schema, Tensor
 
@@ -84,6 +90,7 @@ class PyFuncRuntime(MLModel):  # type: ignore[misc]  # MLServer is not typed
         self._joins = False
         self._max_rows: int | None = None  # none while the golden rows are predicted
         self._on_loop = LoopTime()
+        self._example: dict[str, Any] | None = None
         #: Nothing that is predicted while the model is loaded counts.
         self.counts = Counts()
         self.facts: Mapping[str, str] = _NONE
@@ -146,10 +153,7 @@ class PyFuncRuntime(MLModel):  # type: ignore[misc]  # MLServer is not typed
 
     def read_example(self) -> dict[str, Any] | None:
         """A request that works: the golden rows, where there are any."""
-        if not isinstance(self._engine, BundleEngine):
-            return None
-        request: dict[str, Any] = self._engine.bundle.golden()["request"]
-        return request
+        return self._example
 
     @property
     def alive(self) -> bool:
@@ -380,9 +384,16 @@ class PyFuncRuntime(MLModel):  # type: ignore[misc]  # MLServer is not typed
     def _check_golden(self, engine: BundleEngine) -> InferenceRequest:
         """Predict the golden rows as requests are; the model is ready only if they are right."""
         golden = engine.bundle.golden()
-        request = InferenceRequest(
-            inputs=[RequestInput(**tensor) for tensor in golden["request"]["inputs"]]
-        )
+        try:
+            request = InferenceRequest(
+                inputs=[RequestInput(**tensor) for tensor in golden["request"]["inputs"]]
+            )
+        except (TypeError, ValueError) as error:  # pydantic's are of the latter
+            raise MalformedBundle(
+                f"{engine.bundle.path}: expected a V2 request in data/golden.json, found something"
+                f" else; package the model again"
+            ) from error
+        self._example = golden["request"]
         found = [output.to_json() for output in self._infer(request.inputs)]
         difference = differences(golden["response"], {"outputs": found})
         if difference is not None:

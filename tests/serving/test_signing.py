@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import base64
-import datetime
 import json
 import os
 import random
@@ -17,8 +16,7 @@ from typing import Any
 import pandas as pd
 import pytest
 from click.testing import CliRunner
-from cryptography import x509
-from cryptography.hazmat.primitives import hashes, serialization
+from cryptography.hazmat.primitives import serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 from sklearn.linear_model import LinearRegression
 
@@ -36,7 +34,7 @@ from pyfunc_packaging.errors import (
     UntrustedSignature,
 )
 from pyfunc_packaging.signing import sign_bundle
-from pyfunc_packaging.verification import read_certificates, read_keys, verify_signature
+from pyfunc_packaging.verification import read_keys, verify_signature
 
 
 def pyfunc(*words: object) -> tuple[int, str]:
@@ -162,100 +160,28 @@ def test_a_key_that_is_none(content: bytes, copy: Path, tmp_path: Path) -> None:
         sign_bundle(copy, private_key=tmp_path / "key.pem")
 
 
+def test_several_keys_in_one_file(copy: Path, keys: Path, tmp_path: Path) -> None:
+    both = tmp_path / "both.pem"
+    texts = [(keys / name).read_text() for name in ("other-public.pem", "public.pem")]
+    both.write_text(f"# rotated\n{texts[0]}# the new one\n{texts[1]}# the end\n")
+    assert verify_signature(copy, read_keys([both])).signer == f"{both}, key 2"
+
+
+@pytest.mark.parametrize("curve", [ec.SECP256K1(), ec.BrainpoolP256R1(), ec.SECP224R1()])
+def test_a_key_on_another_curve(curve: ec.EllipticCurve, tmp_path: Path) -> None:
+    public = ec.generate_private_key(curve).public_key()
+    (tmp_path / "key.pem").write_bytes(
+        public.public_bytes(
+            serialization.Encoding.PEM, serialization.PublicFormat.SubjectPublicKeyInfo
+        )
+    )
+    with pytest.raises(InvalidKey, match="found another kind of key"):
+        read_keys([tmp_path / "key.pem"])
+
+
 def test_the_private_key_in_place_of_the_public_one(keys: Path) -> None:
     with pytest.raises(InvalidKey, match="and found a private one"):
         read_keys([keys / "private.pem"])
-
-
-# --- certificates -------------------------------------------------------------------------------
-
-
-def make_certificate(
-    name: str, key: Any, *, issuer: str, issuer_key: Any, authority: bool
-) -> x509.Certificate:
-    now = datetime.datetime.now(datetime.UTC)
-    usage = dict.fromkeys(
-        ("content_commitment", "key_encipherment", "data_encipherment", "key_agreement"), False
-    )
-    return (
-        x509.CertificateBuilder()
-        .subject_name(x509.Name([x509.NameAttribute(x509.NameOID.COMMON_NAME, name)]))
-        .issuer_name(x509.Name([x509.NameAttribute(x509.NameOID.COMMON_NAME, issuer)]))
-        .public_key(key.public_key())
-        .serial_number(x509.random_serial_number())
-        .not_valid_before(now - datetime.timedelta(minutes=1 if not authority else 5))
-        .not_valid_after(now + datetime.timedelta(days=1))
-        .add_extension(x509.BasicConstraints(ca=authority, path_length=None), critical=True)
-        .add_extension(
-            x509.KeyUsage(
-                digital_signature=not authority,
-                key_cert_sign=authority,
-                crl_sign=authority,
-                encipher_only=False,
-                decipher_only=False,
-                **usage,
-            ),
-            critical=True,
-        )
-        .sign(issuer_key, hashes.SHA256())
-    )
-
-
-@pytest.fixture(scope="module")
-def certificates(keys: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """``signer.pem`` for ``private.pem``, issued by ``root.pem``; ``stranger.pem`` did not."""
-    folder = tmp_path_factory.mktemp("certificates")
-    signer = serialization.load_pem_private_key((keys / "private.pem").read_bytes(), None)
-    root, stranger = (ec.generate_private_key(ec.SECP256R1()) for _ in range(2))
-    made = {
-        "root": make_certificate("root", root, issuer="root", issuer_key=root, authority=True),
-        "stranger": make_certificate(
-            "stranger", stranger, issuer="stranger", issuer_key=stranger, authority=True
-        ),
-        "signer": make_certificate(
-            "signer", signer, issuer="root", issuer_key=root, authority=False
-        ),
-    }
-    for name, certificate in made.items():
-        (folder / f"{name}.pem").write_bytes(certificate.public_bytes(serialization.Encoding.PEM))
-    return folder
-
-
-def test_certificates(
-    copy: Path, keys: Path, certificates: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    signer = ("--certificate", certificates / "signer.pem")
-    assert pyfunc("sign", copy, "--private-key", keys / "private.pem", *signer)[0] == 0
-    assert pyfunc("verify", copy, "--certificate", certificates / "root.pem")[0] == 0
-    with pytest.raises(UntrustedSignature, match="not vouched for by those trusted here"):
-        verify_signature(copy, read_certificates([certificates / "stranger.pem"]))
-    with pytest.raises(UntrustedSignature, match="signed with a certificate and not with a key"):
-        verify_signature(copy, read_keys([keys / "public.pem"]))
-    done = openssf(
-        *("verify", "certificate", "--certificate_chain", certificates / "root.pem"),
-        *("--signature", copy / "model.sig", "--ignore-paths", copy / "model.sig", copy),
-    )
-    assert done.returncode == 0, done.stderr
-
-    monkeypatch.setenv("PYFUNC_VERIFY_CERTIFICATES", str(certificates / "root.pem"))
-    assert load_engine(copy).platform == "onnxruntime_onnx"
-    (copy / "data" / "extra.json").write_text("{}")
-    with pytest.raises(TamperedBundle, match=r"data/extra\.json was added after"):
-        load_engine(copy)
-    (copy / "data" / "extra.json").unlink()
-    content = json.loads((copy / "model.sig").read_text())
-    envelope = content["dsseEnvelope"]
-    payload = bytearray(base64.b64decode(envelope["payload"]))
-    payload[40] ^= 1
-    envelope["payload"] = base64.b64encode(payload).decode()
-    (copy / "model.sig").write_text(json.dumps(content))
-    with pytest.raises(TamperedBundle, match="the signature was altered"):
-        load_engine(copy)
-
-
-def test_no_certificate_in_the_file(keys: Path) -> None:
-    with pytest.raises(InvalidKey, match="expected certificates in PEM, found none"):
-        read_certificates([keys / "public.pem"])
 
 
 # --- what the server refuses --------------------------------------------------------------------
@@ -315,6 +241,14 @@ def nest(path: Path) -> None:
     (path / "model.sig").write_text("[" * 100_000)
 
 
+def bloat(path: Path) -> None:
+    (path / "model.sig").write_text("[" + "{}," * (6 * 2**20) + "{}]")
+
+
+def forge_lines(path: Path) -> None:
+    (path / "x\nERROR \x1b[8m").write_text("")
+
+
 def forge(path: Path) -> None:
     """A signature that names the trusted key over another payload."""
     content = json.loads((path / "model.sig").read_text())
@@ -340,6 +274,8 @@ def forge(path: Path) -> None:
         (hide_manifest, TamperedBundle, "data/manifest.json is missing"),
         (scramble, MalformedSignature, "model.sig: expected an OpenSSF model-signing signature"),
         (nest, MalformedSignature, "model.sig: expected an OpenSSF model-signing signature"),
+        (bloat, MalformedSignature, "model.sig: expected at most 16 MiB"),
+        (forge_lines, TamperedBundle, r"x\nERROR \x1b[8m was added"),
         (forge, TamperedBundle, "model.sig: names the key"),
     ],
 )
@@ -379,10 +315,21 @@ def test_an_untrusted_key_is_refused_and_a_rotated_one_is_not(
     monkeypatch.setenv("PYFUNC_VERIFY_KEY", f"{other}{os.pathsep}{right}")
     assert load_engine(copy).platform == "onnxruntime_onnx"
     # as a Kubernetes secret puts it into a variable
-    monkeypatch.setenv("PYFUNC_VERIFY_KEY", other.read_text() + right.read_text())
+    monkeypatch.setenv("PYFUNC_VERIFY_KEY", f"{other.read_text()}{right.read_text()}# the end\n")
     assert load_engine(copy).platform == "onnxruntime_onnx"
     monkeypatch.setenv("PYFUNC_VERIFY_KEY", other.read_text())
-    with pytest.raises(UntrustedSignature, match="trusted: PYFUNC_VERIFY_KEY, key 1"):
+    with pytest.raises(UntrustedSignature, match=r"trusted: PYFUNC_VERIFY_KEY\)"):
+        load_engine(copy)
+
+
+@pytest.mark.parametrize("variable", ["PYFUNC_VERIFY_KEY", "PYFUNC_VERIFY_CERTIFICATES"])
+@pytest.mark.parametrize("blank", ["", " ", "\n"])
+def test_a_setting_that_is_blank_is_refused(
+    variable: str, blank: str, copy: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As from a secret whose key is empty: it must not switch verification off."""
+    monkeypatch.setenv(variable, blank)
+    with pytest.raises(InvalidSetting, match=f"{variable} is set and blank"):
         load_engine(copy)
 
 

@@ -16,8 +16,12 @@ import numpy as np
 import onnx
 import pandas as pd
 import pytest
+import skops.io
 import yaml
 from onnx import TensorProto, helper
+from sklearn.compose import ColumnTransformer
+from sklearn.ensemble import HistGradientBoostingRegressor
+from sklearn.feature_extraction.text import CountVectorizer
 from sklearn.linear_model import LinearRegression
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import FunctionTransformer
@@ -146,6 +150,45 @@ def test_a_pickle_that_is_called_skops_is_not_loaded(pickled: Path, tmp_path: Pa
     assert not (tmp_path / "sprung").exists()
 
 
+def test_a_pickle_is_not_loaded_in_place_of_a_skops_file_that_goes(
+    compiled: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Whoever can write to the folder takes it away after it was seen."""
+    (compiled / "data" / "model.pkl").write_bytes(pickle.dumps(Trap(tmp_path / "sprung")))
+    vouch(compiled, "data/model.pkl")
+    monkeypatch.setenv("PYFUNC_ENGINE", "pyfunc")
+    monkeypatch.setattr(
+        "mlserver_pyfunc.engines.check_versions",  # the last thing before the file is opened
+        lambda *_, **__: (compiled / "data" / "model.skops").unlink(),
+    )
+    with pytest.raises(CodeRefused, match=r"model\.pkl: a pickle"):
+        load_engine(compiled)
+    assert not (tmp_path / "sprung").exists()
+
+
+@pytest.mark.parametrize("spelling", ["filename", "file", np.str_("filename")])
+def test_a_skops_file_lets_nobody_read_files(spelling: Any, compiled: Path) -> None:
+    words = CountVectorizer(input="filename").fit([__file__])
+    words.input = spelling
+    model = make_pipeline(ColumnTransformer([("words", words, "a")]), LinearRegression())
+    (compiled / "data" / "model.skops").write_bytes(skops.io.dumps(model))
+    vouch(compiled, "data/model.skops")
+    change(compiled, engine="pyfunc", compilation={"reason": "a test"})
+    with pytest.raises(MalformedBundle, match=r"model\.skops: holds a CountVectorizer with input="):
+        load_engine(compiled)
+
+
+@pytest.mark.parametrize("field", ["left", "feature_idx"])
+def test_a_tree_that_leads_out_of_its_memory_is_refused(field: str, compiled: Path) -> None:
+    model = HistGradientBoostingRegressor(max_iter=1, min_samples_leaf=2).fit(ROWS, SUMMED)
+    model._predictors[0][0].nodes[field] = 2**31
+    (compiled / "data" / "model.skops").write_bytes(skops.io.dumps(model))
+    vouch(compiled, "data/model.skops")
+    change(compiled, engine="pyfunc", compilation={"reason": "a test"})
+    with pytest.raises(MalformedBundle, match=r"HistGradientBoostingRegressor with a tree"):
+        load_engine(compiled)
+
+
 def test_trust_in_code_loads_it(pickled: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("PYFUNC_TRUST", "code")
     assert add(load_engine(pickled)) == [3.0]
@@ -172,6 +215,16 @@ def test_mlflows_own_switch_is_honoured(
     monkeypatch.setenv("PYFUNC_TRUST", "code")
     monkeypatch.setenv("MLFLOW_ALLOW_PICKLE_DESERIALIZATION", no)
     with pytest.raises(CodeRefused, match=f"MLFLOW_ALLOW_PICKLE_DESERIALIZATION is {no}"):
+        load_engine(pickled)
+
+
+@pytest.mark.parametrize("unclear", ["no", "off", " false", "f"])
+def test_mlflows_own_switch_is_never_misread(
+    unclear: str, pickled: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("PYFUNC_TRUST", "code")
+    monkeypatch.setenv("MLFLOW_ALLOW_PICKLE_DESERIALIZATION", unclear)
+    with pytest.raises(InvalidSetting, match="should be 'true' or 'false', found"):
         load_engine(pickled)
 
 
@@ -249,6 +302,18 @@ def test_settings_in_the_bundle_are_not_read(
     server = start_server(compiled)
     assert server.request("/v2/models/compiled/ready").status == 200
     assert server.request("/v2/models/evil/ready").status == 404
+    assert not (tmp_path / "sprung").exists()
+
+
+def test_an_env_file_in_the_bundle_is_not_read(
+    compiled: Path, tmp_path: Path, start_server: Callable[..., Any]
+) -> None:
+    """MLServer reads one where it is started, and calls what the logging settings name."""
+    formatter = {"()": "os.mkdir", "path": str(tmp_path / "sprung")}
+    logs = {"version": 1, "formatters": {"x": formatter}}
+    (compiled / ".env").write_text(f"MLSERVER_LOGGING_SETTINGS={json.dumps(logs)}\n")
+    server = start_server(".", wrap=("env", "-C", str(compiled)))
+    assert server.request("/v2/models/compiled/ready").status == 200
     assert not (tmp_path / "sprung").exists()
 
 

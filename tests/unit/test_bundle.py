@@ -1,24 +1,30 @@
+import errno
 import hashlib
 import json
+import os
 import shutil
+from pathlib import Path
 
 import numpy as np
 import pandas as pd
 import pytest
 
 from pyfunc_packaging.bundle import (
-    FORMAT_VERSION,
     MANIFEST,
+    Bundle,
     file_digest,
     is_bundle,
     load_bundle,
+    read_manifest,
 )
+from pyfunc_packaging.contents import FORMAT_VERSION
 from pyfunc_packaging.errors import (
     BundleNotFound,
     DamagedBundle,
     MalformedBundle,
     UnsuitableData,
 )
+from pyfunc_packaging.schema import Schema
 
 
 @pytest.fixture
@@ -217,7 +223,15 @@ def test_the_digest_of_a_file(tmp_path):
     assert file_digest(tmp_path / "file" / "below") is None
 
 
-@pytest.mark.parametrize("name", ["data/model.pkl", "code/json.py", "data/more/deep.txt"])
+@pytest.mark.parametrize(
+    "name",
+    [
+        "data/model.pkl",
+        "code/json.py",
+        "data/more/deep.txt",
+        "code/__pycache__/pyfunc_bundle_v1.cpython-311.pyc",
+    ],
+)
 def test_a_file_that_was_added_is_named(path, name):
     (path / name).parent.mkdir(exist_ok=True)
     (path / name).write_text("surprise", encoding="utf-8")
@@ -225,11 +239,102 @@ def test_a_file_that_was_added_is_named(path, name):
         load_bundle(path)
 
 
-def test_what_mlflow_and_python_add_is_passed_over(path):
+def test_a_bundle_below_a_folder_of_byte_code_is_checked_like_any(path, tmp_path):
+    (path / "code" / "json.py").write_text("surprise", encoding="utf-8")
+    path = path.rename((tmp_path / "__pycache__").absolute())
+    with pytest.raises(DamagedBundle, match=r"code/json\.py was added"):
+        load_bundle(path)
+
+
+def test_what_mlflow_adds_is_passed_over(path):
     (path / "registered_model_meta").write_text("model_name: x", encoding="utf-8")
-    (path / "code" / "__pycache__").mkdir()
-    (path / "code" / "__pycache__" / "pyfunc_bundle_v1.cpython-311.pyc").write_bytes(b"cache")
     assert load_bundle(path).name == "CaliforniaHousingRegressor"
+
+
+def test_pipes_devices_and_linked_folders_are_no_files(path, tmp_path):
+    """Reading some of them would never end."""
+    os.mkfifo(path / "data" / "pipe")
+    with pytest.raises(DamagedBundle, match="data/pipe was added"):
+        load_bundle(path)
+    (path / "data" / "pipe").unlink()
+    (tmp_path / "elsewhere").mkdir()
+    (path / "code" / "more").symlink_to(tmp_path / "elsewhere")
+    with pytest.raises(DamagedBundle, match="code/more was added"):
+        load_bundle(path)
+    (path / "code" / "more").unlink()
+    os.mkfifo(tmp_path / "pipe")
+    for special in (tmp_path / "pipe", Path("/dev/zero")):
+        (path / "data" / "golden.json").unlink()
+        (path / "data" / "golden.json").symlink_to(special)
+        with pytest.raises(DamagedBundle, match=r"data/golden\.json is missing"):
+            load_bundle(path)
+    bundle = unchecked(path)
+    with pytest.raises(DamagedBundle, match=r"golden\.json is missing"):
+        bundle.golden()
+
+
+def unchecked(path):
+    """The bundle without its check of the files."""
+    manifest, digest = read_manifest(path)
+    return Bundle(path, manifest, Schema.from_dict(manifest["schema"]), digest)
+
+
+@pytest.mark.parametrize("name", ["x" * 300, "data/\ud800"])
+def test_a_name_that_no_file_can_have(name, path):
+    files = json.loads((path / MANIFEST).read_bytes())["files"]
+    change(path, files={**files, name: "0" * 64})
+    with pytest.raises(DamagedBundle, match=r"cannot be read|is missing"):
+        load_bundle(path)
+
+
+@pytest.mark.parametrize("name", ["x; touch harm; :", "../x", "", "x y", "<b>", "x\n"])
+def test_a_name_that_means_more_than_a_name_is_refused(name, path):
+    """It is shown within commands, and is a part of URLs."""
+    change(path, name=name)
+    with pytest.raises(MalformedBundle, match="expected a name of letters, digits"):
+        load_bundle(path)
+
+
+@pytest.mark.parametrize(
+    "entries",
+    [
+        {"compilation": {"file": "data/model.onnx"}},
+        {"compilation": {"file": "data/model.onnx", "rows": "many"}},
+        {"metrics": [{"target": "x"}]},
+        {"metrics": [{"target": "y", "kind": "regression", "rows": 1, "figures": {"r2": None}}]},
+        {"metrics": 5},
+        {"code": "text"},
+        {"code": [5]},
+        {"versions": {"python": 3}},
+    ],
+)
+def test_what_is_only_shown_has_to_be_what_it_should(entries, path):
+    change(path, **entries)
+    with pytest.raises(MalformedBundle, match="as package_model"):
+        load_bundle(path)
+
+
+X = {"name": "x", "shape": [1], "datatype": "FP64", "data": [1.5]}
+
+
+@pytest.mark.parametrize(
+    "golden",
+    [
+        {},
+        [],
+        {"request": {"inputs": []}, "response": {"outputs": []}},
+        {"request": {"inputs": [X, {**X, "data": [1, 2]}]}, "response": {"outputs": [X]}},
+        {"request": {"inputs": [{**X, "name": 5}]}, "response": {"outputs": [X]}},
+        {"request": {"inputs": [X]}, "response": {"outputs": [5]}},
+        {"request": {"inputs": [X]}, "response": {"outputs": [{**X, "shape": None}]}},
+    ],
+)
+def test_golden_rows_that_are_none_are_refused(golden, path):
+    bundle = load_bundle(path)
+    assert bundle.golden()["request"]["inputs"]
+    (path / "data" / "golden.json").write_text(json.dumps(golden), encoding="utf-8")
+    with pytest.raises(MalformedBundle, match=r"golden\.json: expected a V2 request"):
+        bundle.golden()
 
 
 @pytest.mark.parametrize(
@@ -255,3 +360,14 @@ def test_a_profile_that_is_none_is_refused(path, change):
     file.write_text(json.dumps({**profile, **change}))
     with pytest.raises(MalformedBundle, match=r"profile\.json: expected numbers"):
         bundle.profile()
+
+
+def test_a_bundle_that_cannot_be_read(path, monkeypatch):
+    """The super-user can read everything, so the system's answer is played here."""
+
+    def refuse(self):
+        raise PermissionError(errno.EACCES, "Permission denied", str(self))
+
+    monkeypatch.setattr(Path, "is_file", refuse)
+    with pytest.raises(DamagedBundle, match=r"manifest\.json cannot be read \(Permission denied\)"):
+        load_bundle(path)

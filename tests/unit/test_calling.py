@@ -16,6 +16,12 @@ def make_request(*cells, datatype="BYTES"):
     return {"inputs": [tensor]}
 
 
+def test_a_name_stays_a_name_in_a_shell_and_in_a_url():
+    """load_bundle() takes no such name; should that change, nothing happens here."""
+    command = make_curl("x; touch harm; :/..", {"inputs": []})
+    assert shlex.split(command)[3].endswith("/v2/models/x%3B%20touch%20harm%3B%20%3A%2F../infer")
+
+
 def test_row_with_the_fewest_gaps_is_chosen():
     assert one_row(make_request(None, "b", "c"))["inputs"][0]["data"] == ["b"]
 

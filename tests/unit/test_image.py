@@ -1,3 +1,4 @@
+import dataclasses
 import json
 import os
 import shutil
@@ -122,7 +123,6 @@ def test_a_wheel_and_a_base_image_of_ones_own(bundle, tmp_path):
 
 def test_only_a_plain_mlflow_becomes_the_slim_one(change, tmp_path):
     lines = [
-        "--extra-index-url https://example.org/simple",
         "mlflow[extras]==3.17.2",
         "MLflow==3.17.2; python_version > '3'",
         "numpy==2.4.6",
@@ -130,12 +130,15 @@ def test_only_a_plain_mlflow_becomes_the_slim_one(change, tmp_path):
     bundle = change(requirements="".join(f"{line}\n" for line in lines))
     write_image_context(bundle, output=tmp_path / "context")
     written = (tmp_path / "context" / "requirements.txt").read_text("utf-8").splitlines()
-    lines[2] = 'mlflow-skinny==3.17.2; python_version > "3"'
+    lines[1] = 'mlflow-skinny==3.17.2; python_version > "3"'
     assert written[1:] == lines
 
 
 def test_nothing_in_a_bundle_becomes_an_instruction(change, tmp_path):
-    bundle = change(name='x"\nRUN rm -rf /\n#')
+    bundle = change()
+    # load_bundle() takes no such name; should that change, it still has to stay within its line
+    manifest = {**bundle.manifest, "name": 'x"\nRUN rm -rf /\n#'}
+    bundle = dataclasses.replace(bundle, manifest=manifest)
     write_image_context(bundle, output=tmp_path / "context")
     lines = (tmp_path / "context" / "Dockerfile").read_text("utf-8").splitlines()
     assert lines[0].endswith(r'for the bundle "x\"\nRUN rm -rf /\n#".')
@@ -161,15 +164,61 @@ def test_no_wheel_of_ours(bundle, tmp_path, name):
     assert not (tmp_path / "context").exists()
 
 
+@pytest.mark.parametrize(
+    "line",
+    [
+        "--index-url https://example.org/simple",
+        "--trusted-host example.org",
+        "-r /etc/passwd",
+        "evil @ https://example.org/evil.whl",
+        "https://example.org/evil.whl",
+        "./evil",
+        "numpy==2.4.6 --hash=sha256:00",
+    ],
+)
+def test_requirements_lead_nowhere_but_to_the_package_index(change, line, tmp_path):
+    bundle = change(requirements=f"numpy==2.4.6\n{line}\n")
+    with pytest.raises(MalformedBundle, match=r"requirements\.txt: .*(expected a req|an address)"):
+        write_image_context(bundle, output=tmp_path / "context")
+    assert not (tmp_path / "context").exists()
+
+
+def test_requirements_that_the_manifest_does_not_name_are_not_read(change, bundle, tmp_path):
+    files = {**bundle.manifest["files"]}
+    del files["requirements.txt"]
+    changed = change(files=files)
+    with pytest.raises(MalformedBundle, match=r"the manifest does not name requirements\.txt"):
+        write_image_context(changed, output=tmp_path / "context")
+
+
+def test_requirements_that_are_no_text(change, tmp_path):
+    bundle = change()
+    (bundle.path / "requirements.txt").write_bytes(b"\xff\xfe")
+    with pytest.raises(MalformedBundle, match="expected text in UTF-8"):
+        write_image_context(bundle, output=tmp_path / "context")
+
+
+def test_an_image_of_a_signed_bundle_only(bundle, tmp_path):
+    options = ["image", str(bundle.path), "--output", str(tmp_path / "context")]
+    (tmp_path / "key.pem").write_text(
+        "-----BEGIN PUBLIC KEY-----\n"
+        "MFkwEwYHKoZIzj0CAQYIKoZIzj0DAQcDQgAEaxfR8uEsQkf4vOblY6RA8ncDfYEt\n"
+        "6zOg9KE5RdiYwpZP40Li/hp/m47n60p8D54WK84zV2sxXs7LtkBoN79R9Q==\n"
+        "-----END PUBLIC KEY-----\n"
+    )
+    result = CliRunner().invoke(main, [*options, "--public-key", str(tmp_path / "key.pem")])
+    assert (result.exit_code, "not signed" in result.output) == (1, True)
+    assert not (tmp_path / "context").exists()
+    assert CliRunner().invoke(main, options).exit_code == 0
+
+
 def test_a_manifest_without_a_python(change, tmp_path):
     with pytest.raises(MalformedBundle, match="expected a version of Python in the manifest"):
         write_image_context(change(versions={}), output=tmp_path / "context")
 
 
-def test_a_bundle_without_requirements(change, bundle, tmp_path):
-    files = {**bundle.manifest["files"]}
-    del files["requirements.txt"]
-    changed = change(files=files)
+def test_a_bundle_without_requirements(change, tmp_path):
+    changed = change()
     (changed.path / "requirements.txt").unlink()
     with pytest.raises(DamagedBundle, match=r"requirements\.txt is missing; fetch the bundle"):
         write_image_context(changed, output=tmp_path / "context")
