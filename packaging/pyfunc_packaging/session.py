@@ -128,7 +128,7 @@ def _check(path: Path) -> None:
         raise MalformedBundle(f"the compiled graph does not load: {path}: {error}") from error
     if found is not None:
         raise MalformedBundle(
-            f"{path}: the graph holds {found}, which no graph that package_model() compiles does;"
+            f"{path}: the graph holds {found}; package_model() writes none but loops over rows, so"
             f" package the model again"
         )
 
