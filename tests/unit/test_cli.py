@@ -116,12 +116,17 @@ def test_a_stranger_cannot_write_to_the_terminal(copy: Path) -> None:
     schema = manifest["schema"]
     schema["inputs"][0]["name"] = "\x1b]0;title\x07"
     metrics = [{**manifest["metrics"][0], "target": "\u202eevil"}]
-    change_manifest(copy, name="\x1b[2Jgone\nline", schema=schema, metrics=metrics)
+    change_manifest(copy, schema=schema, metrics=metrics)
     shown = run("inspect", str(copy)).output
     assert not {"\x1b", "\x07", "\u202e"} & set(shown)
-    assert "name     \\x1b[2Jgone\\nline\n" in shown
     assert "\\x1b]0;title\\x07" in shown
-    assert run("inspect", "--json", str(copy)).exit_code == 0
+    program = run("inspect", "--json", str(copy))
+    assert not {"\x1b", "\x07", "\u202e"} & set(program.output)
+    assert json.loads(program.output)["inputs"][0]["name"] == "\x1b]0;title\x07"
+    change_manifest(copy, name="\x1b[2Jgone\nline")
+    refused = run("inspect", str(copy)).stderr
+    assert refused.endswith("found '\\x1b[2Jgone\\nline'\n")
+    assert refused.count("\n") == 1
 
 
 @pytest.mark.parametrize(
@@ -140,7 +145,7 @@ def test_a_manifest_of_another_form_is_refused(copy: Path, fields: dict[str, Any
     result = run("inspect", str(copy))
     assert result.exit_code == 1
     (key,) = fields
-    assert f"{key!r} is not what the bundle format says" in result.stderr
+    assert f"{key!r}" in result.stderr
     assert result.stderr.count("\n") == 1
 
 
