@@ -9,7 +9,7 @@ DATA ?=
 PYTEST := $(BIN)/python -Im pytest
 
 .DEFAULT_GOAL := help
-.PHONY: help install demo check bench faults format test fuzz image image-test sbom audit lock clean
+.PHONY: help install demo check docs bench bench-batch faults format test fuzz image image-test sbom audit lock clean
 
 help:  ## show this list
 	@grep -E '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 14
@@ -22,7 +22,9 @@ $(VENV)/.installed: constraints/installer.txt constraints/dev.txt setup.cfg
 	$(BIN)/pip install --quiet --require-hashes -r constraints/installer.txt
 	$(BIN)/uv pip install --quiet --system-certs --compile-bytecode --python $(BIN)/python \
 	    --require-hashes -r constraints/dev.txt
-	$(BIN)/pip install --quiet --no-deps --no-build-isolation --editable .
+	@# setuptools warns of what an editable installation is, in ten lines
+	PYTHONWARNINGS='ignore:Editable installation' \
+	    $(BIN)/pip install --quiet --no-deps --no-build-isolation --editable .
 	@touch $@
 
 demo: install  ## train, package, serve, send the request, show the predictions
@@ -37,7 +39,19 @@ check: install  ## format, lint, types, unit tests and doctests: under a minute
 test: check  ## check, then everything that compiles, serves, installs or runs end to end
 	$(PYTEST) --numprocesses 2 --dist worksteal tests/compile
 	$(PYTEST) --numprocesses 2 --dist loadfile tests/serving tests/conformance tests/e2e \
-	    tests/install tests/fuzz tests/faults
+	    tests/docs tests/install tests/fuzz tests/faults
+
+# the generator has an environment of its own: it reads our sources, and needs none of our libraries
+.venv-docs/.installed: constraints/docs.txt | install
+	$(BIN)/uv venv --quiet --clear --python $(BIN)/python .venv-docs
+	$(BIN)/uv pip install --quiet --system-certs --compile-bytecode --python .venv-docs/bin/python \
+	    --require-hashes -r constraints/docs.txt
+	@touch $@
+
+docs: .venv-docs/.installed  ## build the documentation into build/site
+	@# MkDocs Material prints a page about its future, and no setting turns that off but this
+	NO_MKDOCS_2_WARNING=1 .venv-docs/bin/mkdocs build --strict
+	@echo "documentation: build/site/index.html; for its search, python3 -m http.server --directory build/site"
 
 FUZZ_SECONDS ?= 300
 
@@ -50,6 +64,16 @@ fuzz: install  ## look for bodies that break the decoders; FUZZ_SECONDS=300
 	$(BIN)/uv pip install --quiet --system-certs --compile-bytecode --python .venv-stock/bin/python \
 	    --require-hashes -r constraints/stock.txt
 	@touch $@
+
+# PySpark has an environment of its own, without this project
+.venv-spark/.installed: constraints/spark.txt | install
+	$(BIN)/uv venv --quiet --clear --python $(BIN)/python .venv-spark
+	$(BIN)/uv pip install --quiet --system-certs --compile-bytecode --python .venv-spark/bin/python \
+	    --require-hashes -r constraints/spark.txt
+	@touch $@
+
+bench-batch: install .venv-spark/.installed  ## files and Spark beside scikit-learn; needs Java 17, 10 minutes
+	$(BIN)/python benchmarks/batch.py --spark .venv-spark
 
 bench: install .venv-stock/.installed  ## compare with mlserver-mlflow and MLServer's floor; needs wrk, 10 minutes
 	@command -v wrk >/dev/null || { echo "expected wrk (Debian package wrk), found none; install it" >&2; exit 1; }
@@ -118,10 +142,14 @@ lock: install  ## resolve the constraints anew; the files agree with one another
 	done
 	printf 'mlserver-mlflow==1.7.1\nmlserver==1.7.1\nmlflow\nscikit-learn\npandas\nuvloop<0.22\n' | \
 	    $(BIN)/uv pip compile --system-certs --quiet - -c constraints/dev.txt $(LOCK) -o constraints/stock.txt
+	printf 'pyspark\nmlflow\nscikit-learn\nskops\nonnxruntime\npandas\npyarrow\n' | \
+	    $(BIN)/uv pip compile --system-certs --quiet - -c constraints/dev.txt $(LOCK) -o constraints/spark.txt
+	printf 'mkdocs-material\nmkdocstrings[python]\nruff\n' | \
+	    $(BIN)/uv pip compile --system-certs --quiet - $(LOCK) -o constraints/docs.txt
 	echo setuptools | $(BIN)/uv pip compile --system-certs --quiet - -c constraints/dev.txt $(LOCK) -o constraints/build.txt
 	echo uv | $(BIN)/uv pip compile --system-certs --quiet - -c constraints/dev.txt $(LOCK) -o constraints/installer.txt
 
 LOCK := --universal --python-version 3.11 --generate-hashes --no-annotate --no-header --upgrade
 
 clean:  ## remove what the targets above made
-	rm -rf $(VENV) .venv-stock build dist .pytest_cache .ruff_cache .mypy_cache .hypothesis .demo *.egg-info
+	rm -rf $(VENV) .venv-stock .venv-spark .venv-docs build dist .pytest_cache .ruff_cache .mypy_cache .hypothesis .demo *.egg-info

@@ -335,3 +335,25 @@ def california_server(california: Any, start_server: Callable[..., Server]) -> S
 def request_body() -> Any:
     """The example's request of two rows, to change at will."""
     return json.loads((EXAMPLE / "request.json").read_text(encoding="utf-8"))
+
+
+@pytest.fixture(scope="session")
+def make_environment(tmp_path_factory: pytest.TempPathFactory) -> Callable[[str], Path]:
+    """Make an environment of what ``constraints/NAME.txt`` locks; returns its Python.
+
+    For programs whose libraries have other versions than ours.
+    """
+
+    def make(name: str) -> Path:
+        folder = tmp_path_factory.mktemp(name) / "venv"
+        uv, python = str(Path(sys.executable).with_name("uv")), folder / "bin" / "python"
+        install = [uv, "pip", "install", "--quiet", "--system-certs", "--require-hashes"]
+        for command in (
+            [uv, "venv", "--quiet", "--python", sys.executable, str(folder)],
+            [*install, "--python", str(python), "-r", str(ROOT / "constraints" / f"{name}.txt")],
+        ):
+            done = subprocess.run(command, capture_output=True, text=True, timeout=280, check=False)
+            assert done.returncode == 0, done.stderr
+        return python
+
+    return make

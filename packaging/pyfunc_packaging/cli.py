@@ -2,48 +2,66 @@
 
 from __future__ import annotations
 
-import json
-import os
-import signal
-import sys
 from pathlib import Path
-from typing import NoReturn
 
 import click
 
-from pyfunc_packaging import cli_deploy, cli_signing
+from pyfunc_packaging import (
+    cli_compare,
+    cli_completion,
+    cli_deploy,
+    cli_predict,
+    cli_serve,
+    cli_signing,
+)
 from pyfunc_packaging._version import __version__
-from pyfunc_packaging.errors import PyFuncError
-
-#: One request is served by one thread, and replicas are what scales: threads that wait for one
-#: another cost more than they gain on a few rows. Read by OpenMP and BLAS when they are loaded.
-_ONE_THREAD = {"MKL_NUM_THREADS": "1", "OMP_NUM_THREADS": "1", "OPENBLAS_NUM_THREADS": "1"}
-
-
-class _Commands(click.Group):
-    """Turns our own errors into one line and exit status 1."""
-
-    def invoke(self, ctx: click.Context) -> object:
-        try:
-            return super().invoke(ctx)
-        except PyFuncError as error:
-            click.echo(f"Error: {error}", err=True)
-            sys.exit(1)
+from pyfunc_packaging.commands import (
+    INTERRUPTED,
+    OUR_FAULT,
+    UNREAD,
+    BundleDirectory,
+    Command,
+    Group,
+)
+from pyfunc_packaging.terminal import print_json, waiting
 
 
-@click.group(cls=_Commands, context_settings={"help_option_names": ["-h", "--help"]})
+@click.group(
+    cls=Group,
+    name="pyfunc",
+    exits={
+        3: "`compare --fail-on` found it; `serve` cannot serve the model",
+        OUR_FAULT: "a fault of pyfunc's own, with a traceback",
+        INTERRUPTED: "interrupted (Ctrl-C)",
+        UNREAD: "nobody reads the output any more",
+    },
+    examples=(
+        ("Look into a bundle, then serve it", "pyfunc inspect bundle\npyfunc serve bundle"),
+        (
+            "What a new version would change for those who call the old one",
+            "pyfunc compare old new",
+        ),
+    ),
+)
 @click.version_option(__version__, package_name="mlserver-pyfunc")
 def main() -> None:
-    """Look into, find, deploy and serve models that package_model() wrote.
+    """Look into, compare, sign, find, deploy and serve models that package_model() wrote.
 
-    Exit status: 0 done, 1 refused with one line that says why, 2 wrong usage. A command that has
-    other ones says so.
+    Results go to stdout, everything else to stderr.  With --json, stdout is one JSON document, or
+    empty.  Colours and spinners are for terminals; NO_COLOR and FORCE_COLOR are heeded.
     """
 
 
-@main.command(short_help="Show what is in a bundle.")
-@click.argument("bundle", type=click.Path(path_type=Path))
-@click.option("--json", "as_json", is_flag=True, help="Print JSON for programs.")
+@main.command(
+    cls=Command,
+    short_help="Show what is in a bundle.",
+    examples=(
+        ("For people", "pyfunc inspect bundle"),
+        ("The names of its inputs", "pyfunc inspect bundle --json | jq -r '.inputs[].name'"),
+    ),
+)
+@click.argument("bundle", type=BundleDirectory())
+@click.option("--json", "as_json", is_flag=True, help="Print JSON, for programs.")
 def inspect(bundle: Path, as_json: bool) -> None:
     """Show what is in a bundle, after checking that its files are whole.
 
@@ -52,40 +70,20 @@ def inspect(bundle: Path, as_json: bool) -> None:
     from pyfunc_packaging.bundle import load_bundle
     from pyfunc_packaging.inspection import describe, show
 
-    loaded = load_bundle(bundle)
+    with waiting(f"checking the files of {bundle}"):
+        loaded = load_bundle(bundle)
     if as_json:
-        click.echo(json.dumps(describe(loaded), indent=2))
+        print_json(describe(loaded))
     else:
         show(loaded)
 
 
-@main.command(
-    context_settings={"ignore_unknown_options": True, "help_option_names": []},
-    add_help_option=False,
-    short_help="Serve a bundle with MLServer, over REST and gRPC.",
-)
-@click.argument("arguments", nargs=-1, type=click.UNPROCESSED)
-def serve(arguments: tuple[str, ...]) -> NoReturn:
-    """Serve a bundle; the runtime has the options."""
-    from importlib.util import find_spec
-
-    if find_spec("mlserver") is None:
-        raise click.ClickException(
-            "serving needs MLServer, which is not installed here; install mlserver-pyfunc[runtime]"
-        )
-    # A new program, not an import: packaging never imports the runtime. It keeps this process id,
-    # so signals reach the server.
-    sys.stdout.flush()
-    # A container's first process never hears a signal that it does not handle yet. A blocked one
-    # waits, and stays blocked until the new program has its handler.
-    signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGTERM})
-    # -P: a module in the current folder must never stand in for one of the server
-    command = [sys.executable, "-P", "-m", "mlserver_pyfunc", *arguments]
-    os.execve(sys.executable, command, {**_ONE_THREAD, **os.environ})  # noqa: S606 - no shell
-
-
+main.add_command(cli_compare.compare)
+main.add_command(cli_predict.predict)
 main.add_command(cli_signing.sign)
 main.add_command(cli_signing.verify)
 main.add_command(cli_deploy.resolve)
 main.add_command(cli_deploy.manifest)
 main.add_command(cli_deploy.image)
+main.add_command(cli_serve.serve)
+main.add_command(cli_completion.completion)

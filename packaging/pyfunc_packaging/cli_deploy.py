@@ -4,10 +4,8 @@ from __future__ import annotations
 
 import contextlib
 import dataclasses
-import json
 import logging
 import os
-import sys
 import tempfile
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -15,7 +13,9 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 import click
 
+from pyfunc_packaging.commands import BundleDirectory, Command
 from pyfunc_packaging.errors import PyFuncError
+from pyfunc_packaging.terminal import print_json, waiting
 
 if TYPE_CHECKING:
     from pyfunc_packaging.resolve import ResolvedModel
@@ -26,10 +26,15 @@ _F = TypeVar("_F", bound=Callable[..., Any])
 def _model_options(command: _F) -> _F:
     """The argument and the options of everything that resolves a model URI."""
     for decorate in (
-        click.option("--tracking-uri", help="The MLflow server.  [default: MLFLOW_TRACKING_URI]"),
+        click.option(
+            "--tracking-uri",
+            metavar="URI",
+            help="The MLflow server.  [default: MLFLOW_TRACKING_URI]",
+        ),
         click.option("--no-check", is_flag=True, help="Do not look into the storage."),
         click.option(
             "--artifact-root",
+            metavar="URI",
             help="The MLflow server's --artifacts-destination, where it proxies artifacts."
             "  [default: MLFLOW_ARTIFACT_ROOT_S3]",
         ),
@@ -39,9 +44,22 @@ def _model_options(command: _F) -> _F:
     return command
 
 
-@click.command(short_help="Find the directory of a model that MLflow knows.")
+@click.command(
+    cls=Command,
+    short_help="Find the directory of a model that MLflow knows.",
+    examples=(
+        (
+            "Where the files of the version in production are",
+            "pyfunc resolve models:/Price@production",
+        ),
+        (
+            "On an MLflow server that proxies artifacts",
+            "pyfunc resolve models:/Price/3 --artifact-root s3://bucket/mlflow",
+        ),
+    ),
+)
 @_model_options
-@click.option("--json", "as_json", is_flag=True, help="Print all that was found, for programs.")
+@click.option("--json", "as_json", is_flag=True, help="Print JSON, for programs.")
 def resolve(
     uri: str, artifact_root: str | None, no_check: bool, tracking_uri: str | None, as_json: bool
 ) -> None:
@@ -52,23 +70,62 @@ def resolve(
     """
     model = _resolve(uri, artifact_root, no_check, tracking_uri)
     if as_json:
-        click.echo(json.dumps(dataclasses.asdict(model), indent=2, ensure_ascii=False))
+        print_json(dataclasses.asdict(model))
     else:
         click.echo(model.uri)
 
 
-@click.command(short_help="Write the InferenceService that serves a model on KServe.")
-@_model_options
-@click.option("--name", required=True, help="Name of the service and of the served model.")
-@click.option("--namespace", help="Kubernetes namespace.")
-@click.option(
-    "--runtime", default="mlserver-pyfunc", show_default=True, help="ClusterServingRuntime."
+@click.command(
+    cls=Command,
+    short_help="Write the InferenceService that serves a model on KServe.",
+    exits={1: "refused; with --diff: a difference", 2: "wrong usage; with --diff: or refused"},
+    examples=(
+        (
+            "Deploy the version that is in production now",
+            "pyfunc manifest models:/Price@production --name price --output price.yaml\n"
+            "kubectl apply -f price.yaml",
+        ),
+        (
+            "Ask in CI whether the alias has moved since",
+            "pyfunc manifest models:/Price@production --name price --diff price.yaml",
+        ),
+    ),
 )
-@click.option("--service-account", help="Service account with the S3 credentials.")
-@click.option("--min-replicas", type=int, help="Pods at least; 0 needs --mode knative.")
-@click.option("--max-replicas", type=int, help="Pods at most.")
-@click.option("--target-concurrency", type=int, help="Requests in flight a pod (knative).")
-@click.option("--canary-percent", type=int, help="Traffic share of this version (knative).")
+@_model_options
+@click.option(
+    "--name",
+    metavar="NAME",
+    required=True,
+    help="Name of the service and of the served model.",
+)
+@click.option("--namespace", metavar="NAME", help="Kubernetes namespace.")
+@click.option(
+    "--runtime",
+    metavar="NAME",
+    default="mlserver-pyfunc",
+    show_default=True,
+    help="ClusterServingRuntime.",
+)
+@click.option("--service-account", metavar="NAME", help="Service account with the S3 credentials.")
+@click.option(
+    "--min-replicas",
+    type=int,
+    metavar="N",
+    help="Pods at least; 0 needs --mode knative.",
+)
+@click.option("--max-replicas", type=int, metavar="N", help="Pods at most.")
+@click.option(
+    "--target-concurrency",
+    type=int,
+    metavar="N",
+    help="Requests in flight a pod (knative).",
+)
+@click.option(
+    "--canary-percent",
+    type=int,
+    metavar="N",
+    help="Traffic share of this version (knative).",
+)
 @click.option(
     "--mode",
     type=click.Choice(["standard", "knative"]),
@@ -76,14 +133,23 @@ def resolve(
     show_default=True,
     help="KServe's deployment mode.",
 )
-@click.option("--verify-key-secret", help="Secret with the public key in verify-key.pem.")
-@click.option("--output", type=click.Path(path_type=Path), help="Write here, not to the terminal.")
+@click.option(
+    "--verify-key-secret",
+    metavar="NAME",
+    help="Secret with the public key in verify-key.pem.",
+)
+@click.option(
+    "--output",
+    type=click.Path(path_type=Path),
+    metavar="FILE",
+    help="Write here, not to the terminal.",
+)
 @click.option(
     "--diff",
     "diff_file",
+    metavar="FILE",
     type=click.Path(path_type=Path, exists=True, dir_okay=False),
-    help="Print what would change in this file; exit 0 if nothing would, 1 if anything would, 2"
-    " when that cannot be told.",
+    help="Print what would change in this file.",
 )
 def manifest(
     uri: str,
@@ -97,15 +163,14 @@ def manifest(
     """Print an InferenceService that pins the version that URI stands for now.
 
     The same version and options give the same bytes, so the file can be kept in git.
-
-    Exit status with --diff, as diff has it: 0 no difference, 1 a difference, 2 trouble (a refusal,
-    or wrong usage).
     """
     from pyfunc_packaging.inference_service import diff, render_inference_service
     from pyfunc_packaging.resolve import ResolvedModel
 
     if output is not None and diff_file is not None:
-        raise click.UsageError("--diff only compares; leave --output out")
+        raise click.UsageError(
+            "--diff only compares; leave --output out", click.get_current_context()
+        )
     with contextlib.nullcontext() if diff_file is None else _told_from_a_difference():
         # what is wrong with the options is said before anybody is asked over the network
         render_inference_service(ResolvedModel("s3://bucket/model"), **options)
@@ -115,7 +180,7 @@ def manifest(
     if before is not None:
         changes = diff(before, text, name=str(diff_file))
         click.echo(changes, nl=False)
-        sys.exit(1 if changes else 0)
+        click.get_current_context().exit(1 if changes else 0)
     if output is None:
         click.echo(text, nl=False)
     else:
@@ -136,17 +201,32 @@ def _told_from_a_difference() -> Iterator[None]:
         raise _Trouble(str(error)) from error
 
 
-@click.command(short_help="Write the build context of an image with a bundle's own versions.")
-@click.argument("bundle", type=click.Path(path_type=Path))
+@click.command(
+    cls=Command,
+    short_help="Write the build context of an image with a bundle's own versions.",
+    examples=(
+        (
+            "Build an image for one bundle",
+            "pyfunc image bundle --output context\ndocker build --tag price:1 context",
+        ),
+    ),
+)
+@click.argument("bundle", type=BundleDirectory())
 @click.option(
-    "--output", type=click.Path(path_type=Path), required=True, help="Directory to write."
+    "--output",
+    type=click.Path(path_type=Path),
+    metavar="DIRECTORY",
+    required=True,
+    help="Directory to write.",
 )
 @click.option(
     "--base-image",
+    metavar="IMAGE",
     help="Image with the bundle's minor version of Python.  [default: python:3.x-slim]",
 )
 @click.option(
     "--wheel",
+    metavar="FILE",
     type=click.Path(path_type=Path),
     help="Wheel of mlserver-pyfunc to install, where no package index has it.",
 )
@@ -154,14 +234,16 @@ def _told_from_a_difference() -> Iterator[None]:
 @click.option(
     "--public-key",
     type=click.Path(path_type=Path),
+    metavar="FILE",
     multiple=True,
     help="Only of a bundle signed with this key in PEM.  May be repeated.",
 )
 @click.option(
     "--certificate",
     type=click.Path(path_type=Path),
+    metavar="FILE",
     multiple=True,
-    help="Only of a bundle signed under these certificates in PEM, repeatable.",
+    help="Only of one signed under these certificates in PEM.  May be repeated.",
 )
 def image(
     bundle: Path,
@@ -183,16 +265,16 @@ def image(
     from pyfunc_packaging.verification import verify_signature
 
     trusted = read_trusted(public_key, certificate)
-    digests = None if trusted is None else verify_signature(bundle, trusted).files
-    loaded = load_bundle(bundle, digests=digests)
     try:
-        write_image_context(
-            loaded,
-            output=output,
-            base_image=base_image,
-            wheel=wheel,
-            overwrite=overwrite,
-        )
+        with waiting(f"checking the files of {bundle}, and writing {output}"):
+            digests = None if trusted is None else verify_signature(bundle, trusted).files
+            write_image_context(
+                load_bundle(bundle, digests=digests),
+                output=output,
+                base_image=base_image,
+                wheel=wheel,
+                overwrite=overwrite,
+            )
     except OSError as error:
         if isinstance(error, PyFuncError):
             raise
@@ -204,7 +286,7 @@ def _resolve(
 ) -> ResolvedModel:
     from pyfunc_packaging.resolve import resolve_model_uri
 
-    with _quiet_libraries():
+    with waiting(f"resolving {uri}"), _quiet_libraries():
         model = resolve_model_uri(
             uri, artifact_root=artifact_root, check=not no_check, tracking_uri=tracking_uri
         )

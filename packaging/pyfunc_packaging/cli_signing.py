@@ -7,29 +7,50 @@ from typing import TYPE_CHECKING
 
 import click
 
+from pyfunc_packaging.commands import BundleDirectory, Command
+from pyfunc_packaging.terminal import print_json, waiting
+
 if TYPE_CHECKING:
     from pyfunc_packaging.verification import Trusted
 
 _FILE = click.Path(path_type=Path)
 
 
-@click.command(short_help="Sign a bundle, or any MLflow model.")
-@click.argument("bundle", type=_FILE)
-@click.option("--private-key", type=_FILE, required=True, help="Private key in PEM, on P-256.")
-@click.option("--password", envvar="PYFUNC_KEY_PASSWORD", help="Of the private key.")
-@click.option("--certificate", type=_FILE, help="Certificate of the key, in PEM.")
+@click.command(
+    cls=Command,
+    short_help="Sign a bundle, or any MLflow model.",
+    examples=(
+        (
+            "Make a pair of keys, and sign",
+            "openssl ecparam -genkey -name prime256v1 -noout -out private.pem\n"
+            "openssl ec -in private.pem -pubout -out public.pem\n"
+            "pyfunc sign bundle --private-key private.pem",
+        ),
+    ),
+)
+@click.argument("bundle", type=BundleDirectory())
+@click.option(
+    "--private-key", type=_FILE, metavar="FILE", required=True, help="Private key in PEM, on P-256."
+)
+@click.option(
+    "--password", metavar="TEXT", envvar="PYFUNC_KEY_PASSWORD", help="Of the private key."
+)
+@click.option("--certificate", type=_FILE, metavar="FILE", help="Certificate of the key, in PEM.")
 @click.option(
     "--certificate-chain",
     type=_FILE,
+    metavar="FILE",
     multiple=True,
     help="Certificates up to one that verifiers trust.  May be repeated.",
 )
+@click.option("--json", "as_json", is_flag=True, help="Print JSON, for programs.")
 def sign(
     bundle: Path,
     private_key: Path,
     password: str | None,
     certificate: Path | None,
     certificate_chain: tuple[Path, ...],
+    as_json: bool,
 ) -> None:
     """Write model.sig, an OpenSSF model-signing signature, into a directory.
 
@@ -37,14 +58,18 @@ def sign(
     """
     from pyfunc_packaging.signing import sign_bundle
 
-    signature = sign_bundle(
-        bundle,
-        private_key=private_key,
-        password=password,
-        certificate=certificate,
-        certificate_chain=certificate_chain,
-    )
-    click.echo(f"signed: {signature}")
+    with waiting(f"hashing and signing {bundle}"):
+        signature = sign_bundle(
+            bundle,
+            private_key=private_key,
+            password=password,
+            certificate=certificate,
+            certificate_chain=certificate_chain,
+        )
+    if as_json:
+        print_json({"path": str(bundle), "signature": str(signature)})
+    else:
+        click.echo(f"signed: {signature}")
 
 
 def read_trusted(public_key: tuple[Path, ...], certificate: tuple[Path, ...]) -> Trusted | None:
@@ -52,21 +77,41 @@ def read_trusted(public_key: tuple[Path, ...], certificate: tuple[Path, ...]) ->
     from pyfunc_packaging.verification import read_certificates, read_keys
 
     if public_key and certificate:
-        raise click.UsageError("--public-key and --certificate exclude each other")
+        raise click.UsageError(
+            "--public-key and --certificate exclude each other", click.get_current_context()
+        )
     if not public_key and not certificate:
         return None
     return read_keys(public_key) if public_key else read_certificates(certificate)
 
 
-@click.command(short_help="Check a bundle's signature and files.")
-@click.argument("bundle", type=_FILE)
+@click.command(
+    cls=Command,
+    short_help="Check a bundle's signature and files.",
+    examples=(
+        ("That its files are whole", "pyfunc verify bundle"),
+        ("That the key's owner signed them", "pyfunc verify bundle --public-key public.pem"),
+    ),
+)
+@click.argument("bundle", type=BundleDirectory())
 @click.option(
-    "--public-key", type=_FILE, multiple=True, help="Trusted key in PEM.  May be repeated."
+    "--public-key",
+    type=_FILE,
+    metavar="FILE",
+    multiple=True,
+    help="Trusted key in PEM.  May be repeated.",
 )
 @click.option(
-    "--certificate", type=_FILE, multiple=True, help="Trusted certificates in PEM, repeatable."
+    "--certificate",
+    type=_FILE,
+    metavar="FILE",
+    multiple=True,
+    help="Trusted certificates in PEM.  May be repeated.",
 )
-def verify(bundle: Path, public_key: tuple[Path, ...], certificate: tuple[Path, ...]) -> None:
+@click.option("--json", "as_json", is_flag=True, help="Print JSON, for programs.")
+def verify(
+    bundle: Path, public_key: tuple[Path, ...], certificate: tuple[Path, ...], as_json: bool
+) -> None:
     """Check that someone trusted signed a model and that no file changed since.
 
     Without a key, only that a bundle's files are those in its manifest.
@@ -75,11 +120,20 @@ def verify(bundle: Path, public_key: tuple[Path, ...], certificate: tuple[Path, 
     from pyfunc_packaging.verification import verify_signature
 
     trusted = read_trusted(public_key, certificate)
-    if trusted is None:
-        found = load_bundle(bundle)
-        click.echo(f"whole: {bundle} ({found.digest}); nobody's signature was checked")
-        return
-    signed = verify_signature(bundle, trusted)
-    if is_bundle(bundle):
-        load_bundle(bundle, digests=signed.files)
-    click.echo(f"verified: {bundle}, {len(signed.files)} files, signed with {signed.signer}")
+    digest = signer = None
+    with waiting(f"hashing the files of {bundle}"):
+        if trusted is not None:
+            signed = verify_signature(bundle, trusted)
+            count, signer = len(signed.files), signed.signer
+            if is_bundle(bundle):
+                digest = load_bundle(bundle, digests=signed.files).digest
+            words = f"verified: {bundle}, {count} files, signed with {signer}"
+        else:
+            found = load_bundle(bundle)
+            count, digest = len(found.manifest["files"]), found.digest
+            words = f"whole: {bundle} ({digest}); nobody's signature was checked"
+    if as_json:
+        facts = {"path": str(bundle), "verified": signer is not None, "signer": signer}
+        print_json({**facts, "digest": digest, "files": count})
+    else:
+        click.echo(words)

@@ -111,12 +111,11 @@ def package_model(
         A fitted scikit-learn estimator or pipeline whose ``predict`` takes a DataFrame.
     X : pandas.DataFrame of shape (n, m)
         Raw rows as the model was trained on; a few thousand are plenty. Names, order and types of
-        the signature come from it.
+        the signature come from it. The first few stand in the bundle, as golden rows and examples.
     path : str or pathlib.Path
         Where to write the bundle. It appears there whole, or not at all.
     name : str
         Name of the model, by which it is served: letters, digits, ``.``, ``_`` and ``-``.
-        The first few stand in the bundle, as golden rows and examples.
     y : Series, DataFrame or array of n values, optional
         The target; its name becomes the name of the output, except for a classifier's. The
         report measures the model on `X` and `y`.

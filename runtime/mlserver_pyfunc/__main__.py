@@ -12,29 +12,15 @@ from urllib.parse import unquote, urlparse
 
 import click
 
+from pyfunc_packaging.cli_serve import ABOUT, serve_options
+from pyfunc_packaging.commands import Command
 from pyfunc_packaging.errors import BundleNotFound, PyFuncError
 
 
-@click.command(name="pyfunc serve")
-@click.argument("model", metavar="BUNDLE", envvar="MLSERVER_MODEL_URI")
-@click.option(
-    "--name",
-    envvar="MLSERVER_MODEL_NAME",
-    help="Name in the URL /v2/models/NAME/infer.  [default: the bundle's own]",
-)
-@click.option("--host", help="Address to listen on.  [default: 127.0.0.1]")
-@click.option("--http-port", type=click.IntRange(0, 65535), help="REST.  [default: 8080]")
-@click.option("--grpc-port", type=click.IntRange(0, 65535), help="gRPC.  [default: 8081]")
-@click.option("--metrics-port", type=click.IntRange(0, 65535), help="Prometheus.  [default: 8082]")
-def main(model: str, name: str | None, **given: Any) -> None:
-    """Serve a bundle, or any MLflow PyFunc model with a signature.
-
-    BUNDLE is a directory, as a path or a file:// URL.  Ports open when the model is ready; SIGTERM
-    finishes what is in flight and ends the server.  MLServer's own MLSERVER_* variables set
-    everything that has no option here.
-
-    Exit status: 0 after a signal, 2 for wrong usage, 3 when the model cannot be served.
-    """
+@click.command(cls=Command, name="pyfunc serve", **ABOUT)
+@serve_options
+def main(model: str | Path, name: str | None, **given: Any) -> None:
+    """Serve one model until a signal ends it."""
     # Until the server handles it: as a container's first process this one would ignore SIGTERM.
     signal.signal(signal.SIGTERM, _end)
     signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGTERM})  # `pyfunc serve` blocks it
@@ -93,19 +79,15 @@ def _defaults() -> dict[str, Any]:
     }
 
 
-def _local_path(model: str) -> Path:
-    url = urlparse(model)
-    if url.scheme in ("", "file"):
-        return Path(unquote(url.path) if url.scheme else model).absolute()
-    raise click.UsageError(
-        f"BUNDLE should be a local directory, found {model!r}; fetch it first (on KServe the"
-        f" storage initializer does that)"
-    )
+def _local_path(model: str | Path) -> Path:
+    """The directory; options refuse every URL but file://."""
+    url = urlparse(str(model))
+    return Path(unquote(url.path) if url.scheme == "file" else model).absolute()
 
 
 def _own_name(path: Path) -> str:
-    from mlserver_pyfunc.trust import read_trusted_signature
     from pyfunc_packaging.bundle import is_bundle, read_manifest
+    from pyfunc_packaging.trust import read_trusted_signature
 
     if not path.is_dir():
         raise BundleNotFound(

@@ -5,6 +5,7 @@ from __future__ import annotations
 import gzip
 import io
 import os
+import re
 import zlib
 from collections.abc import Awaitable, Callable, Sequence
 from typing import Any, NamedTuple
@@ -23,7 +24,7 @@ LIMIT_VARIABLE = "PYFUNC_MAX_BODY_BYTES"
 DEFAULT_LIMIT = 256 * 1024 * 1024
 
 #: Bodies up to this size are parsed on the event loop, in well under a millisecond.
-SMALL_BODY = 256 * 1024
+_SMALL = 256 * 1024
 
 Message = dict[str, Any]
 Receive = Callable[[], Awaitable[Any]]
@@ -68,9 +69,24 @@ def read_headers(headers: RawHeaders) -> BodyHeaders:
             position, text = _FIELDS[name], value.decode("latin-1")
             found[position] = f"{found[position]}, {text}" if found[position] else text
         elif name == b"accept-encoding":
-            accepts_gzip = accepts_gzip or b"gzip" in value
+            accepts_gzip = accepts_gzip or _names_gzip(value)
     content_type, content_encoding, json_length = found
     return BodyHeaders(content_type, content_encoding, json_length, accepts_gzip)
+
+
+def _names_gzip(value: bytes) -> bool:
+    """Whether Accept-Encoding names gzip, and not to exclude it."""
+    if b"gzip" not in value:
+        return False
+    for coding in value.lower().split(b","):
+        name, *parameters = (part.replace(b" ", b"") for part in coding.split(b";"))
+        if name == b"gzip":
+            return not any(_ZERO_WEIGHT.fullmatch(parameter) for parameter in parameters)
+    return False
+
+
+#: How a client says that it does not want something (RFC 9110, section 12.4.2).
+_ZERO_WEIGHT = re.compile(rb"q=0(\.0*)?")
 
 
 async def receive_messages(receive: Receive, limit: int) -> list[Message]:
@@ -86,6 +102,11 @@ async def receive_messages(receive: Receive, limit: int) -> list[Message]:
 def is_complete(messages: Sequence[Message]) -> bool:
     """Whether a body came to its end."""
     return messages[-1]["type"] == "http.request" and not messages[-1].get("more_body")
+
+
+def is_small(body: bytes, headers: BodyHeaders) -> bool:
+    """Whether a body may be parsed on the event loop; packed, it may be a thousand times larger."""
+    return len(body) <= _SMALL and not headers.content_encoding
 
 
 def join(messages: Sequence[Message]) -> bytes:

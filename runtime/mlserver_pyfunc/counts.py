@@ -11,6 +11,7 @@ from bisect import bisect_left
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+import numpy as np
 import numpy.typing as npt
 
 from mlserver_pyfunc.drift import NOTHING, ColumnCounts
@@ -23,6 +24,11 @@ BOUNDS = (
     *(50e-6, 100e-6, 250e-6, 500e-6, 1e-3, 2.5e-3, 5e-3, 10e-3),
     *(25e-3, 50e-3, 100e-3, 250e-3, 500e-3, 1.0, 2.5, 5.0, 10.0),
 )
+
+
+#: From so many rows on it pays to look at all columns of doubles at once, and up to so many: more
+#: would take longer to copy than each column takes by itself.
+_SOME, _MANY = 17, 4096
 
 
 class Times:
@@ -80,6 +86,14 @@ class Counts:
         self.columns = columns
         self.outputs: Sequence[Any] = outputs  # each adds what it has tallied
         self.training_rows = training_rows
+        # one row at a time is how most models are asked: what it takes to see that all is as usual
+        self._ranges = [(c.name, *c.usual_range) for c in columns if c.usual_range is not None]
+        self._texts = [(c.name, c.usual_texts) for c in columns if c.usual_texts is not None]
+        simple = {name for name, *_ in (*self._ranges, *self._texts)}
+        self._numbers = [column for column in columns if column.is_double]
+        self._rest = [column for column in columns if not column.is_double]
+        self._bounds = np.array([column.usual_range for column in self._numbers], dtype=float)
+        self._others = [column for column in columns if column.name not in simple]
         self.requests = 0
         self.rows = 0
         self.refusals = dict.fromkeys(REASONS, 0)
@@ -123,11 +137,24 @@ class Counts:
         predictions : mapping of str to ndarray of shape (rows, ...)
         rows : int
         """
+        columns = self.columns
+        if rows == 1 and self._is_usual(values):
+            columns = self._others
+        elif _SOME <= rows <= _MANY and self._numbers:
+            columns = self._find_unusual(values)
         strange = [
             (column, found)
-            for column in self.columns
+            for column in columns
             if (found := column.tally(values[column.name])) is not NOTHING
         ]
+        if rows == 1:
+            with self._lock:
+                self.rows += 1
+                for column, found in strange:
+                    column.add(found)
+                for output in self.outputs:
+                    output.add_one(predictions[output.name].item())
+            return
         predicted = [output.tally(predictions[output.name].reshape(-1)) for output in self.outputs]
         with self._lock:
             self.rows += rows
@@ -135,3 +162,24 @@ class Counts:
                 column.add(found)
             for output, counted in zip(self.outputs, predicted, strict=True):
                 output.add(counted)
+
+    def _find_unusual(self, values: Mapping[str, npt.NDArray[Any]]) -> Sequence[ColumnCounts]:
+        """The columns that may have something to count; most doubles are in their range."""
+        cells = np.array([values[column.name] for column in self._numbers])
+        # NaN is smallest and largest, and in no range
+        usual = np.minimum.reduce(cells, axis=1) >= self._bounds[:, 0]
+        usual &= np.maximum.reduce(cells, axis=1) <= self._bounds[:, 1]
+        if usual.all():
+            return self._rest
+        unusual = [self._numbers[place] for place in np.flatnonzero(~usual)]
+        return [*self._rest, *unusual]
+
+    def _is_usual(self, values: Mapping[str, npt.NDArray[Any]]) -> bool:
+        """Whether the one row has nothing to count, but in `_others`."""
+        for name, low, high in self._ranges:
+            if not low <= values[name].item() <= high:
+                return False
+        for name, known in self._texts:  # noqa: SIM110 - all() of a generator takes twice as long
+            if values[name].item() not in known:
+                return False
+        return True

@@ -1,6 +1,6 @@
 """What requests hold, counted against what training data held: ``data/profile.json``.
 
-One row of nine columns takes two microseconds, so every row is counted and none is sampled: small
+One row of nine columns takes some microseconds, so every row is counted and none is sampled: small
 requests are looked at in Python, which is done before numpy would have begun, large ones by numpy.
 """
 
@@ -49,9 +49,11 @@ class ColumnCounts:
 
     __slots__ = (
         "_high",
+        "_is_double",
         "_kind",
         "_known",
         "_low",
+        "_nullable",
         "has_categories",
         "has_range",
         "missing",
@@ -65,6 +67,8 @@ class ColumnCounts:
         self.name = column.name
         self.missing = self.unseen = self.outside = 0
         self.training_missing = int(found.get("missing", 0))
+        self._nullable = column.nullable
+        self._is_double = column.type == "double"
         self._kind = np.dtype(NUMPY_TYPES[column.type]).kind
         bounds = _read_bounds(column, found)
         self.has_range = bounds is not None
@@ -76,6 +80,22 @@ class ColumnCounts:
         self._known = frozenset(
             name == "True" if self._kind == "b" else name for name in categories or ()
         )
+
+    @property
+    def is_double(self) -> bool:
+        """Whether the values are float64."""
+        return self._is_double
+
+    @property
+    def usual_range(self) -> tuple[float, float] | None:
+        """What one cell, read with ``item()``, is between if there is nothing to count."""
+        plain = self._kind == "f" or (self._kind == "i" and not self._nullable)
+        return (self._low, self._high) if plain else None
+
+    @property
+    def usual_texts(self) -> frozenset[Any] | None:
+        """The same for texts: what one cell is among."""
+        return self._known if self._kind == "O" and self.has_categories else None
 
     def tally(self, cells: Array) -> Tally:
         """Count values, and add nothing.

@@ -15,12 +15,6 @@ from mlserver.logging import logger
 
 from mlserver_pyfunc.encode import describe, name_predictions
 from mlserver_pyfunc.refusals import RefusedByModel
-from mlserver_pyfunc.trust import (
-    check_code,
-    check_reference,
-    read_trust,
-    read_trusted_signature,
-)
 from pyfunc_packaging.bundle import MLMODEL, Bundle, is_bundle, load_bundle
 from pyfunc_packaging.compatibility import check_versions
 from pyfunc_packaging.errors import (
@@ -34,6 +28,12 @@ from pyfunc_packaging.errors import (
 )
 from pyfunc_packaging.schema import Column, Schema, Tensor
 from pyfunc_packaging.scoring import Scorer, choose_engine, empty
+from pyfunc_packaging.trust import (
+    check_code,
+    check_reference,
+    read_trust,
+    read_trusted_signature,
+)
 
 Array = npt.NDArray[Any]
 

@@ -44,5 +44,8 @@ def parse_exactly(body: bytes) -> Any:
     """
     content = orjson.loads(body)
     if _RUN in body.translate(_ZEROS) and _LONG_INTEGER.search(body):
-        return json.loads(body)
+        try:
+            return json.loads(body)
+        except RecursionError as error:
+            raise orjson.JSONDecodeError("depth limit exceeded", "", 0) from error
     return content

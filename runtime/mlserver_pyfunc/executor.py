@@ -172,7 +172,8 @@ class Executor:
         future: asyncio.Future[Result] = asyncio.get_running_loop().create_future()
         job = _Job(function, future, watched)
         self._submit(job)
-        receive = CLIENT.get()
+        # what loads a model is no request, though it may be begun by one
+        receive = CLIENT.get() if watched else None
         watcher = None
         if receive is not None:
             watcher = asyncio.ensure_future(_wait_until_gone(receive))

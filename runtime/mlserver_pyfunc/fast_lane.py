@@ -22,11 +22,11 @@ from mlserver.handlers import DataPlane
 from starlette_exporter import PrometheusMiddleware
 
 from mlserver_pyfunc.bodies import (
-    SMALL_BODY,
     BodyHeaders,
     Message,
     Receive,
     is_complete,
+    is_small,
     join,
     parse_body,
     read_headers,
@@ -185,9 +185,9 @@ class FastLane:
             Whether it will be answered; otherwise the application has to be called.
         """
         began = time.perf_counter()
-        if len(body) > SMALL_BODY:
-            return False
         headers = read_headers(scope["headers"])
+        if not is_small(body, headers):
+            return False
         try:
             envelope = read_envelope(parse_body(body, headers, self._limit), target.model.plain)
         except InvalidRequest:
@@ -224,7 +224,7 @@ class FastLane:
             return envelope
 
         try:
-            return work() if len(body) <= SMALL_BODY else await target.model.in_thread(work)
+            return work() if is_small(body, headers) else await target.model.in_thread(work)
         except (InvalidRequest, ModelNotReady):
             return None
         except NotAnswered as error:
@@ -266,7 +266,7 @@ def _answer_now(
 ) -> Answer:
     """The same at once, for a request that is prompt; with its outputs if they are known."""
     identity = make_id() if envelope.id is None else envelope.id
-    REQUEST_ID.set(identity)
+    token = REQUEST_ID.set(identity)  # in the context of the connection, which has other requests
     try:
         if outputs is None:
             outputs = target.model.infer_now(
@@ -277,6 +277,8 @@ def _answer_now(
         times.encode += time.perf_counter() - predicted
     except Exception as error:  # noqa: BLE001 - our own fault too: the log gets the traceback
         return make_error(*target.fail(error, began))
+    finally:
+        REQUEST_ID.reset(token)
     target.succeed(began, times)
     answer.headers += target.headers(identity)
     return answer

@@ -52,17 +52,20 @@ class GRPCLane:
             Gets the metadata of the answer.
         """
         target = self._targets.find(request.model_name, request.model_version)
-        if target is None or request.parameters or request.outputs:
+        if target is None or request.parameters or request.outputs or not request.inputs:
             return None
         began = time.perf_counter()
         raw = bool(request.raw_input_contents)
         model = target.model
+        shape = request.inputs[0].shape
+        if shape and shape[0] > model.prompt_rows:
+            return None  # before anything is unpacked
         try:
             inputs = _read_raw(request) if raw else _read_plain(request, model)
             if inputs is None or not model.is_prompt(inputs):
                 return None
             times = Times(time.perf_counter() - began)
-            REQUEST_ID.set(request.id)
+            REQUEST_ID.set(request.id)  # each call has a context of its own
             outputs = model.infer_now(inputs, (), {}, times)
         except (InvalidRequest, MLServerError):
             return None

@@ -22,10 +22,10 @@ from starlette.responses import Response
 from mlserver_pyfunc.binary_tensors import BinaryWishes, read_wishes
 from mlserver_pyfunc.bodies import (
     NO_REQUEST,
-    SMALL_BODY,
     BodyHeaders,
     check_size,
     is_complete,
+    is_small,
     join,
     parse_body,
     read_headers,
@@ -108,7 +108,7 @@ class InferEndpoint:
             payload = _validate(parse_body(body, headers, self._limit))
             return payload, _read_wishes(payload)
 
-        if len(body) <= SMALL_BODY:
+        if is_small(body, headers):
             return work()
         return await asyncio.get_running_loop().run_in_executor(self._reader, work)
 

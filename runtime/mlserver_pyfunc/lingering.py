@@ -11,14 +11,14 @@ from __future__ import annotations
 
 from typing import Any
 
-from mlserver_pyfunc.bounded_headers import BoundedHeaders
+from mlserver_pyfunc.connection import Connection
 
 #: How long connections without a request stay open after SIGTERM; a client that sends one request
 #: after the other sends its next one well within it.
 LINGER_SECONDS = 1.0
 
 
-class Lingering(BoundedHeaders):
+class Lingering(Connection):
     """One connection."""
 
     def __init__(self, *arguments: Any, **named: Any) -> None:

@@ -32,6 +32,7 @@ from mlserver_pyfunc.drift import watch_columns
 from mlserver_pyfunc.encode import Encoded, Encoder
 from mlserver_pyfunc.engines import BundleEngine, Engine, load_engine
 from mlserver_pyfunc.executor import ExecutorClosed, make_executor
+from mlserver_pyfunc.joining import agree, rounds_by_place, vary
 from mlserver_pyfunc.limits import INPUTS_VARIABLE, check_rows, read_limits
 from mlserver_pyfunc.logs import REQUEST_ID
 from mlserver_pyfunc.metrics import collector
@@ -118,7 +119,9 @@ class PyFuncRuntime(MLModel):  # type: ignore[misc]  # MLServer is not typed
             request = await self._load_in_thread(self._check_golden, self._engine)
             if self._engine.concurrent:
                 self.prompt_rows = await self._load_in_thread(self._count_prompt_rows, request)
-                self._joins = await self._load_in_thread(self._predicts_rows_alike, request)
+                self._joins = await self._load_in_thread(
+                    self._predicts_rows_alike, self._engine, request
+                )
         self._max_rows = read_limits().rows
         self.prompt_rows = min(self.prompt_rows, self._max_rows)  # more are refused by the way
         self.counts = self._make_counts()
@@ -277,6 +280,9 @@ class PyFuncRuntime(MLModel):  # type: ignore[misc]  # MLServer is not typed
                 return self._predict_together(requests, times)
             except PyFuncError:  # what is wrong with which one, each says by itself
                 return None
+            except Exception:  # noqa: BLE001 - our own fault: each is tried by itself all the same
+                logger.exception("model %s: an unexpected error", self.name)
+                return None
 
     def _predict_together(
         self, requests: Sequence[Decoded], times: Sequence[Times]
@@ -410,19 +416,19 @@ class PyFuncRuntime(MLModel):  # type: ignore[misc]  # MLServer is not typed
         each = max(long - short, 1e-9) / (rows * (_TIMES - 1))
         return max(int((_PROMPT - short) / each), rows if short < _PROMPT else 0)
 
-    def _predicts_rows_alike(self, request: InferenceRequest) -> bool:
-        """Whether what is predicted for a row depends on the rows beside it, seen on golden rows.
-
-        Sums over columns may round otherwise in another loop of the processor.
-        """
-        rows = self._decoder.decode(request.inputs)
-        alone = [
-            Decoded({name: cells[[position]] for name, cells in rows.values.items()}, 1)
-            for position in range(rows.rows)
-        ]
-        singles = [self._infer(row) for row in alone]
-        together = self._predict_together(alone * _TIMES, [Times() for _ in alone * _TIMES])
-        return repr(together) == repr(singles * _TIMES)
+    def _predicts_rows_alike(self, engine: BundleEngine, request: InferenceRequest) -> bool:
+        """Whether what is predicted for a row depends on the rows beside it."""
+        if rounds_by_place(engine.bundle):
+            return False
+        golden = self._decoder.decode(request.inputs)
+        try:
+            return agree(
+                vary(golden),
+                self._infer,
+                lambda rows: self._predict_together(rows, [Times() for _ in rows]),
+            )
+        except PyFuncError:  # the model does not take such rows, so that nobody knows
+            return False
 
     def _time(self, decoded: Decoded) -> float:
         taken = []

@@ -84,6 +84,12 @@ class NumberCounts:
         found = np.bincount(self._edges.searchsorted(values)).tolist()
         return dict(enumerate(found)), added
 
+    def add_one(self, value: float) -> None:
+        """The same for one prediction, at once."""
+        if math.isfinite(value):
+            self.counts[bisect_left(self.bounds, value)] += 1
+            self.sum += value
+
     def add(self, found: NumberTally) -> None:
         """Add what `tally` found."""
         places, total = found
@@ -116,6 +122,12 @@ class LabelCounts:
         """Count predictions by label, and add nothing; what is none of the labels is left out."""
         found = {str(value): count for value, count in Counter(values.tolist()).items()}
         return {label: count for label, count in found.items() if label in self.counts}
+
+    def add_one(self, value: Any) -> None:
+        """The same for one prediction, at once."""
+        label = str(value)
+        if label in self.counts:
+            self.counts[label] += 1
 
     def add(self, found: Mapping[str, int]) -> None:
         """Add what `tally` found."""

@@ -10,6 +10,7 @@ from __future__ import annotations
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
+from mlserver.logging import logger
 from uvicorn.protocols.http.httptools_impl import STATUS_LINE, RequestResponseCycle
 
 from mlserver_pyfunc.lingering import Lingering
@@ -89,17 +90,24 @@ class PromptProtocol(Lingering):
             cycle is self.cycle
             and target.model.ready
             and not self.flow.write_paused
-            and self.fast_lane.answer_soon(
+            and self._answer_soon(cycle, target)
+        ):
+            self._waiting = None
+        else:
+            self._start_waiting()
+
+    def _answer_soon(self, cycle: RequestResponseCycle, target: Target) -> bool:
+        try:
+            return self.fast_lane.answer_soon(
                 target,
                 _scope(cycle),
                 bytes(cycle.body),
                 partial(self._write, cycle),
                 alone=len(self.connections) == 1,
             )
-        ):
-            self._waiting = None
-        else:
-            self._start_waiting()
+        except Exception:  # noqa: BLE001 - the parser would take it for a mistake of the client
+            logger.exception("model %s: an unexpected error", target.model.name)
+            return bool(cycle.response_complete)
 
     def _start_waiting(self) -> None:
         assert self._waiting is not None

@@ -23,6 +23,7 @@ from mlserver.grpc import GRPCServer
 from mlserver.grpc import dataplane_pb2 as pb
 from mlserver.grpc.logging import logger as grpc_logger
 from mlserver.grpc.utils import STATUS_CODE_MAPPING
+from mlserver.handlers import DataPlane
 from mlserver.logging import logger
 from mlserver.metrics import server as metrics_server
 from mlserver.middleware import InferenceMiddlewares
@@ -106,6 +107,8 @@ class PyFuncServer(MLServer):  # type: ignore[misc]  # MLServer is not typed
         self._data_plane.live = self._live
         self._data_plane.ready = self._ready
         self._data_plane.model_ready = self._model_ready
+        self._data_plane.infer = self._infer
+        self._data_plane.infer_stream = self._infer_stream
         self._data_plane._inference_middleware = InferenceMiddlewares(
             self._data_plane._inference_middleware, HeadersThatFit()
         )
@@ -120,6 +123,18 @@ class PyFuncServer(MLServer):  # type: ignore[misc]  # MLServer is not typed
     async def _model_ready(self, name: str, version: str | None = None) -> bool:
         model = await self._model_registry.get_model(name, version)
         return bool(model.ready) and _is_alive(model)
+
+    async def _infer(self, payload: Any, name: str, version: str | None = None) -> Any:
+        """MLServer's metrics would keep the name of every model that anybody ever asked for."""
+        await self._model_registry.get_model(name, version)
+        return await DataPlane.infer(self._data_plane, payload, name, version)
+
+    async def _infer_stream(
+        self, payloads: AsyncIterator[Any], name: str, version: str | None = None
+    ) -> AsyncIterator[Any]:
+        await self._model_registry.get_model(name, version)
+        async for answer in DataPlane.infer_stream(self._data_plane, payloads, name, version):
+            yield answer
 
     async def start(self, models_settings: list[ModelSettings] | None = None) -> None:
         """Load the models, then serve until stopped.

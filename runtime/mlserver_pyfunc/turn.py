@@ -14,6 +14,7 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
+from mlserver.logging import logger
 
 from mlserver_pyfunc.counts import Times
 from mlserver_pyfunc.encode import Encoded
@@ -67,7 +68,10 @@ class Turn:
                 [request.inputs for request in batch], [request.times for request in batch]
             )
             for position, request in enumerate(batch):
-                request.finish(None if outputs is None else outputs[position])
+                try:
+                    request.finish(None if outputs is None else outputs[position])
+                except Exception:  # noqa: BLE001 - our own fault must not cost others their answers
+                    logger.exception("model %s: an answer was not delivered", model.name)
 
 
 def _count(waiting: Sequence[Waiting], rows: int) -> int:

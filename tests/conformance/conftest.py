@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import subprocess
-import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -37,20 +36,9 @@ def expected(california: Any, rows: pd.DataFrame) -> list[float]:
 
 
 @pytest.fixture(scope="session")
-def kserve_client_python(tmp_path_factory: pytest.TempPathFactory) -> Path:
+def kserve_client_python(make_environment: Callable[[str], Path]) -> Path:
     """Python with KServe's client, whose versions of libraries are others than ours."""
-    folder = tmp_path_factory.mktemp("kserve")
-    uv = str(Path(sys.executable).with_name("uv"))
-    python = folder / "venv" / "bin" / "python"
-    lock = str(ROOT / "constraints" / "kserve.txt")
-    install = [uv, "pip", "install", "--quiet", "--system-certs", "--require-hashes"]
-    for command in (
-        [uv, "venv", "--quiet", "--python", sys.executable, str(folder / "venv")],
-        [*install, "--python", str(python), "-r", lock],
-    ):
-        done = subprocess.run(command, capture_output=True, text=True, timeout=280, check=False)
-        assert done.returncode == 0, done.stderr
-    return python
+    return make_environment("kserve")
 
 
 @pytest.fixture(scope="session")

@@ -192,20 +192,9 @@ def start_mlflow(
 
 
 @pytest.fixture(scope="session")
-def kserve_python(tmp_path_factory: pytest.TempPathFactory) -> Path:
+def kserve_python(make_environment: Callable[[str], Path]) -> Path:
     """Python with KServe's storage library: an environment, as it is an image in the cluster."""
-    folder = tmp_path_factory.mktemp("kserve-storage")
-    uv = str(Path(sys.executable).with_name("uv"))
-    python = folder / "venv" / "bin" / "python"
-    lock = str(ROOT / "constraints" / "kserve-storage.txt")
-    install = [uv, "pip", "install", "--quiet", "--system-certs", "--require-hashes"]
-    for command in (
-        [uv, "venv", "--quiet", "--python", sys.executable, str(folder / "venv")],
-        [*install, "--python", str(python), "-r", lock],
-    ):
-        done = subprocess.run(command, capture_output=True, text=True, timeout=280, check=False)
-        assert done.returncode == 0, done.stderr
-    return python
+    return make_environment("kserve-storage")
 
 
 @pytest.fixture(scope="session")
@@ -250,9 +239,12 @@ def storage_initializer(
     return run
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="module")
 def browser() -> Iterator[Browser]:
-    """Debian's Chromium, without a window."""
+    """Debian's Chromium, without a window.
+
+    An event loop runs as long as it is there, beside which other tests cannot run theirs.
+    """
     program = shutil.which("chromium")
     assert program, "expected chromium (Debian package chromium), found none; install it"
     with sync_playwright() as playwright:

@@ -3,11 +3,15 @@
 from __future__ import annotations
 
 import threading
+from datetime import date
 from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
+import pandas as pd
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 from prometheus_client import CollectorRegistry, generate_latest
 from prometheus_client.parser import text_string_to_metric_families
 
@@ -18,6 +22,8 @@ from mlserver_pyfunc.outcomes import LabelCounts, NumberCounts
 from mlserver_pyfunc.refusals import REASONS, MissingInput, Ragged, find_reason
 from mlserver_pyfunc.status import to_mlserver_error
 from pyfunc_packaging.errors import ModelFailure, ServerBusy
+from pyfunc_packaging.frame import from_series
+from pyfunc_packaging.profile import profile
 from pyfunc_packaging.schema import Column
 
 PROFILE = {
@@ -156,6 +162,69 @@ def test_a_duration_is_in_the_bucket_that_it_is_at_most(seconds: float, place: i
     found = Durations()
     found.add(seconds)
     assert found.counts.index(1) == place
+
+
+MANY = {
+    "f": st.none() | st.floats(0, 3),
+    "i": st.integers(0, 3),
+    "n": st.none() | st.integers(0, 3),
+    "s": st.none() | st.sampled_from(["a", "b", "c"]),
+    "id": st.none() | st.text(max_size=2),
+    "b": st.none() | st.booleans(),
+    "d": st.none() | st.dates(date(2020, 1, 1), date(2020, 1, 9)),
+}
+DTYPES = {"f": "float64", "i": "int64", "n": "Int64", "b": "boolean", "d": "datetime64[ns]"}
+
+
+def to_frame(rows: Any) -> pd.DataFrame:
+    return pd.DataFrame(
+        {
+            name: pd.Series([row[name] for row in rows], dtype=DTYPES.get(name, "object"))
+            for name in MANY
+        }
+    )
+
+
+@settings(max_examples=100, deadline=None)
+@given(
+    rows=st.lists(st.fixed_dictionaries(MANY), min_size=1, max_size=6),
+    times=st.sampled_from([1, 10]),
+)
+def test_rows_one_by_one_count_as_rows_together(rows: list[dict[str, Any]], times: int) -> None:
+    training = to_frame(
+        [
+            {
+                "f": 1.0,
+                "i": 1,
+                "n": 1,
+                "s": "a",
+                "id": str(n),
+                "b": True,
+                "d": date(2020, 1, n % 5 + 1),
+            }
+            for n in range(60)
+        ]
+    )
+    types = {"f": "double", "i": "long", "n": "long", "b": "boolean", "d": "datetime"}
+    columns = [
+        Column(name, types.get(name, "string"), nullable=name != "i", dtype=DTYPES.get(name))
+        for name in MANY
+    ]
+    said = profile(columns, training)
+
+    def count(parts: list[pd.DataFrame]) -> Any:
+        outputs = [NumberCounts("y", [1.0, 2.0]), LabelCounts("k", ["0", "1"])]
+        counts = Counts(watch_columns(columns, said), outputs)
+        for part in parts:
+            values = {c.name: from_series(c, part[c.name]) for c in columns}
+            numbers = part["f"].to_numpy()
+            counts.predict(values, {"y": numbers, "k": part["i"].to_numpy()}, len(part))
+        found = [(c.name, c.missing, c.unseen, c.outside) for c in counts.columns]
+        return counts.rows, found, outputs[0].counts, round(outputs[0].sum, 9), outputs[1].counts
+
+    frame = to_frame(rows * times)
+    alone = [frame.iloc[[position]] for position in range(len(frame))]
+    assert count(alone) == count([frame])
 
 
 def test_threads_lose_nothing() -> None:
