@@ -175,10 +175,9 @@ def _load(path: Path) -> Scorer:
         signed.check_files()
     bundle: Bundle = load_bundle(path, digests=None if signed is None else signed.files)
     engine = choose_engine(bundle)
-    if engine == "pyfunc":
-        check_reference(bundle, trust, verified=signed is not None)
+    pickles = engine == "pyfunc" and check_reference(bundle, trust, verified=signed is not None)
     check_versions(bundle, engine=engine, logger=_logger)
-    return Scorer(bundle, pickles=engine == "pyfunc")
+    return Scorer(bundle, pickles=pickles)
 
 
 class _Job:

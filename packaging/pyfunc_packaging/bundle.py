@@ -177,7 +177,7 @@ class Bundle:
                 found = file_digest(self.path / name) if known is None else known.get(name)
             except OSError as error:
                 raise DamagedBundle(
-                    f"{self.path}: {name} cannot be read ({error.strerror}); fetch the bundle again"
+                    f"{self.path / name}: cannot be read: {error.strerror}"
                 ) from error
             if found is None:
                 raise DamagedBundle(
@@ -360,9 +360,7 @@ def read_manifest(
     try:
         content = _read_limited(path / MANIFEST)
     except OSError as error:
-        raise DamagedBundle(
-            f"{path}: {MANIFEST} cannot be read ({error.strerror}); fetch the bundle again"
-        ) from error
+        raise DamagedBundle(f"{path / MANIFEST}: cannot be read: {error.strerror}") from error
     digest = hashlib.sha256(content).hexdigest()
     if digests is not None and digests.get(MANIFEST) != digest:
         raise TamperedBundle(
@@ -387,9 +385,7 @@ def is_bundle(path: Path) -> bool:
     try:
         return (path / MANIFEST).is_file()
     except OSError as error:
-        raise DamagedBundle(
-            f"{path}: {MANIFEST} cannot be read ({error.strerror}); fetch the bundle again"
-        ) from error
+        raise DamagedBundle(f"{path / MANIFEST}: cannot be read: {error.strerror}") from error
 
 
 def file_digest(path: Path) -> str | None:
@@ -409,9 +405,7 @@ def _read_json(path: Path) -> Any:
             raise DamagedBundle(f"{path} is missing; fetch the bundle again")
         return _parse_json(path, _read_limited(path))
     except OSError as error:
-        raise DamagedBundle(
-            f"{path}: cannot be read ({error.strerror}); fetch the bundle again"
-        ) from error
+        raise DamagedBundle(f"{path}: cannot be read: {error.strerror}") from error
 
 
 def _read_limited(path: Path) -> bytes:

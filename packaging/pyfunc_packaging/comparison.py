@@ -56,13 +56,14 @@ class _Side:
         """The engine that serves the bundle, if it may and can be loaded here."""
         try:
             engine = choose_engine(self.bundle)
-            if engine == "pyfunc":
-                check_reference(self.bundle, read_trust(), verified=self.verified)
+            pickles = engine == "pyfunc" and check_reference(
+                self.bundle, read_trust(), verified=self.verified
+            )
             check_versions(self.bundle, engine=engine, logger=logger)
             with warnings.catch_warnings():
                 # scikit-learn's, on other versions of itself; what matters of it was just checked
                 warnings.simplefilter("ignore")
-                return Scorer(self.bundle, pickles=engine == "pyfunc")
+                return Scorer(self.bundle, pickles=pickles)
         except PyFuncError as error:
             raise _NotComparable(f"{self.letter} is not loaded: {error}") from error
 
