@@ -17,6 +17,8 @@ MODULES = sorted(
 )
 #: What reads the wall clock.
 WALL_CLOCK = {("time", "time"), ("time", "time_ns"), ("datetime", "now"), ("datetime", "utcnow")}
+#: Whether a certificate is valid yet, only a calendar says; nothing waits for it.
+ALLOWED = {"verification.py": 1}
 
 
 @pytest.mark.parametrize("module", MODULES, ids=lambda file: file.stem)
@@ -29,4 +31,4 @@ def test_nothing_waits_by_the_wall_clock(module: Path) -> None:
         and isinstance(node.value, ast.Name)
         and (node.value.id, node.attr) in WALL_CLOCK
     ]
-    assert found == []
+    assert len(found) == ALLOWED.get(module.name, 0), found
