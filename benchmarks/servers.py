@@ -62,7 +62,9 @@ def make_servers(stock_python: Path, plain: Path, bundle: Path) -> list[Server]:
             {**stock, "max_batch_size": 32, "max_batch_time": 0.005},
             benchmarks,
         ),
-        Server("ours, pyfunc engine", ours, env={"PYFUNC_ENGINE": "pyfunc"}),
+        Server(
+            "ours, pyfunc engine", ours, env={"PYFUNC_ENGINE": "pyfunc", "PYFUNC_TRUST": "code"}
+        ),
         Server("ours, onnx engine", ours),
         Server("MLServer's floor", mlserver, constant, benchmarks),
         # with httptools, which our environment has and mlserver does not require
