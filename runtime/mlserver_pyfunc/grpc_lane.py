@@ -96,8 +96,6 @@ def _read_plain(request: pb.ModelInferRequest, model: PyFuncRuntime) -> Decoded 
         datatypes.append(datatype)
         shapes.append(list(tensor.shape))
         data.append(elements)
-    if not names:
-        return None
     return model.plain.read(tuple(names), tuple(datatypes), tuple(shapes), tuple(data))
 
 
