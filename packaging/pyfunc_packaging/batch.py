@@ -17,38 +17,21 @@ from typing import IO, Any
 import pyarrow as pa
 
 from pyfunc_packaging.arrow_columns import Array, UnsuitableCell, encode, first_unsuitable
+from pyfunc_packaging.block_scoring import BlockScorer, choose_block_size, unsuitable_row
 from pyfunc_packaging.blocks import Block, Reader
 from pyfunc_packaging.bundle import Bundle, load_bundle
 from pyfunc_packaging.compatibility import check_versions
-from pyfunc_packaging.errors import (
-    InvalidArgument,
-    ModelFailure,
-    PyFuncError,
-    UnsuitableData,
-)
+from pyfunc_packaging.errors import UnsuitableData
 from pyfunc_packaging.progress import is_watched
 from pyfunc_packaging.replaced_file import check_free, replaced_file
 from pyfunc_packaging.schema import Column
 from pyfunc_packaging.scoring import Scorer, choose_engine
+from pyfunc_packaging.table_formats import PIPED, choose_format, naming
 from pyfunc_packaging.table_readers import open_reader
-from pyfunc_packaging.table_writers import (
-    ENDINGS,
-    FORMATS,
-    Writer,
-    make_writer,
-    prediction_columns,
-)
+from pyfunc_packaging.table_writers import Writer, make_writer, prediction_columns
 from pyfunc_packaging.trust import check_reference, read_trust, read_trusted_signature
 
 _logger = logging.getLogger(__name__)
-
-#: Cells that are decoded at a time, in at most so many rows: more are no faster (measured), and
-#: what a graph computes in between grows with them.
-_CELLS, _ROWS = 2**20, 8192
-
-#: Formats that can be read and written piece by piece, and so through a pipe.
-_PIPED = ("csv", "jsonl")
-
 
 @dataclass(frozen=True)
 class Scored:
@@ -120,42 +103,19 @@ def predict_file(
     --------
     ``predict_file("bundle", "rows.parquet", output_path="scored.parquet")``
     """
-    kind = _choose_format(str(input_path), input_format, "--input-format")
-    result_kind = _choose_format(str(output_path), output_format, "--output-format")
+    kind = choose_format(str(input_path), input_format, "--input-format")
+    result_kind = choose_format(str(output_path), output_format, "--output-format")
     if str(output_path) != "-":
         check_free(Path(output_path), overwrite=overwrite)
     engine = _load(Path(bundle))
     start = time.perf_counter()
     source = sys.stdin.buffer if str(input_path) == "-" else Path(input_path)
-    with _naming(str(input_path)):
+    with naming(str(input_path)):
         reader = open_reader(source, kind, engine.schema.columns, missing)
         job = _Job(engine, reader, only_predictions=only_predictions, prefix=prefix)
         with _open_output(str(output_path), overwrite=overwrite) as file:
             rows = job.run(make_writer(file, result_kind))
     return Scored(rows, time.perf_counter() - start, engine.engine)
-
-
-def _choose_format(path: str, said: str | None, option: str) -> str:
-    kind = said or ENDINGS.get(Path(path).suffix.lower())
-    if kind not in FORMATS:
-        raise InvalidArgument(
-            f"{path}: expected a name that ends in {', '.join(ENDINGS)}, or {option} with one of"
-            f" {', '.join(FORMATS)}"
-        )
-    if path == "-" and kind not in _PIPED:
-        raise InvalidArgument(
-            f"-: {kind} cannot go through a pipe here; use {' or '.join(_PIPED)}, or a file"
-        )
-    return kind
-
-
-@contextmanager
-def _naming(path: str) -> Iterator[None]:
-    """Say in which file something does not fit."""
-    try:
-        yield
-    except (UnsuitableData, ModelFailure) as error:
-        raise type(error)(f"{path}: {error}") from error
 
 
 @contextmanager
@@ -188,6 +148,7 @@ class _Job:
     ) -> None:
         self._scorer = scorer
         self._reader = reader
+        self._rows = BlockScorer(scorer, reader)
         self._columns = {column.name: column for column in scorer.schema.columns}
         self._only_predictions = only_predictions
         self._prefix = prefix
@@ -196,8 +157,7 @@ class _Job:
         """Predict all rows, in order; how many they were."""
         # scikit-learn models, and code of users in them, need not bear several threads
         workers = _cores() if self._scorer.engine == "onnx" else 1
-        size = max(1, min(_ROWS, _CELLS // max(1, len(self._reader.names))))
-        rows, blocks = 0, self._reader.blocks(size)
+        rows, blocks = 0, self._reader.blocks(choose_block_size(self._reader))
         pending: deque[tuple[int, Future[Any]]] = deque()
         with (
             closing(writer),
@@ -219,13 +179,8 @@ class _Job:
         return rows
 
     def _score(self, block: Block, writer: Writer) -> Any:
-        values = {}
-        for name, column in self._columns.items():
-            try:
-                values[name] = self._reader.decode(column, block.columns[name])
-            except UnsuitableCell as error:
-                raise _at_row(block, error) from error
-        predictions = self._flatten(self._predict(values, block))
+        values = self._rows.decode(block)
+        predictions = self._flatten(self._rows.predict(values, block))
         if self._only_predictions:
             return writer.render(predictions)
         clash = sorted(predictions.keys() & (set(self._reader.names) | block.names))
@@ -245,35 +200,6 @@ class _Job:
                 f" keeps its own names"
             )
         return writer.render({**self._pass_through(block, values, writer), **predictions})
-
-    def _predict(self, values: Mapping[str, Array], block: Block) -> dict[str, Array]:
-        try:
-            return self._scorer.predict_columns(values, block.length)
-        except Exception as error:  # whatever the model's own code raises
-            raise self._find_row(values, block, error) from error
-
-    def _find_row(self, values: Mapping[str, Array], block: Block, error: Exception) -> PyFuncError:
-        """Which row the model fails on, if it is the fault of one."""
-        low, high, sure = 0, block.length, block.length == 1
-        while high - low > 1 or not sure:
-            middle = (low + high + 1) // 2
-            part = {name: cells[low:middle] for name, cells in values.items()}
-            try:
-                self._scorer.predict_columns(part, middle - low)
-            except Exception as narrower:  # noqa: BLE001 - as above
-                high, error, sure = middle, narrower, middle - low == 1
-            else:
-                if middle == high:
-                    break  # these rows fail only beside others
-                low = middle
-        last = block.first + high - 1
-        where = f"row {last:,}" if sure else f"rows {block.first:,} to {last:,}"
-        if isinstance(error, PyFuncError):
-            return UnsuitableData(f"{where}: {error}")
-        if self._scorer.engine == "onnx":  # a graph of ours should not raise anything else
-            _logger.error("the compiled graph failed", exc_info=error)
-        text = " ".join(str(error).split())[:300]
-        return ModelFailure(f"{where}: the model raised {type(error).__name__}: {text}")
 
     def _flatten(self, found: Mapping[str, Array]) -> dict[str, pa.Array]:
         """One column a value: SQL, spreadsheets and CSV know no lists."""
@@ -297,7 +223,7 @@ class _Job:
     ) -> dict[str, pa.Array]:
         """The input's columns: as they came, or from text as the signature says."""
         reader, result = self._reader, {}
-        typed = reader.format in _PIPED and reader.format != writer.format
+        typed = reader.format in PIPED and reader.format != writer.format
         for name in reader.names:
             column = self._columns.get(name)
             if typed and column is not None:
@@ -307,7 +233,7 @@ class _Job:
                 text = Column(name, "string")
                 result[name] = first_unsuitable(text, block.columns[name], reader.to_arrow)
             except UnsuitableCell as error:
-                raise _at_row(block, error) from error
+                raise unsuitable_row(block, error) from error
         return result
 
 
@@ -316,10 +242,6 @@ def _cores() -> int:
     if hasattr(os, "sched_getaffinity"):
         return len(os.sched_getaffinity(0))
     return os.cpu_count() or 1
-
-
-def _at_row(block: Block, error: UnsuitableCell) -> UnsuitableData:
-    return UnsuitableData(f"row {block.first + error.position:,}: {error}")
 
 
 def _write(finished: tuple[int, Future[Any]], writer: Writer) -> int:
@@ -336,7 +258,7 @@ def _bar(reader: Reader) -> Iterator[Any]:
         return
     from tqdm import tqdm
 
-    byte = reader.format in _PIPED
+    byte = reader.format in PIPED
     unit = {"unit": "B", "unit_scale": True, "unit_divisor": 1024} if byte else {"unit": " rows"}
     with tqdm(total=reader.total, desc="predict", file=sys.stderr, **unit) as bar:
 

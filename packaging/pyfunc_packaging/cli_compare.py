@@ -6,7 +6,7 @@ from pathlib import Path
 
 import click
 
-from pyfunc_packaging.commands import BundleDirectory, Command
+from pyfunc_packaging.commands import FORMAT, BundleDirectory, Command
 from pyfunc_packaging.errors import MissingDependency
 from pyfunc_packaging.terminal import print_json, waiting
 
@@ -37,8 +37,15 @@ FOUND = 3
     "rows",
     type=click.Path(path_type=Path),
     metavar="FILE",
-    help="Rows to predict: .csv, .parquet, .json or .jsonl.  [default: the golden rows that both"
-    " take]",
+    help="Rows to predict: CSV, JSON lines, Parquet or Arrow, as `predict` takes them.  [default:"
+    " the golden rows that both take]",
+)
+@click.option("--input-format", type=FORMAT, help="Where the name's ending does not say it.")
+@click.option(
+    "--missing",
+    multiple=True,
+    metavar="TEXT",
+    help="Stands for a missing value in CSV, as an empty cell does.  May be repeated.",
 )
 @click.option(
     "--fail-on",
@@ -54,6 +61,8 @@ def compare(
     a: Path,
     b: Path,
     rows: Path | None,
+    input_format: str | None,
+    missing: tuple[str, ...],
     fail_on: tuple[str, ...],
     as_json: bool,
 ) -> None:
@@ -77,7 +86,7 @@ def compare(
         ) from error
 
     with waiting("comparing"):
-        facts = compare_bundles(a, b, rows=rows)
+        facts = compare_bundles(a, b, rows=rows, input_format=input_format, missing=missing)
     if as_json:
         print_json(facts)
     else:

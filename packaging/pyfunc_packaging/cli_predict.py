@@ -6,9 +6,7 @@ from pathlib import Path
 
 import click
 
-from pyfunc_packaging.commands import BundleDirectory, Command
-
-_FORMATS = click.Choice(["csv", "jsonl", "parquet", "arrow"])
+from pyfunc_packaging.commands import FORMAT, BundleDirectory, Command
 
 
 @click.command(
@@ -33,8 +31,8 @@ _FORMATS = click.Choice(["csv", "jsonl", "parquet", "arrow"])
 @click.option(
     "--output", "output_path", required=True, help="Result; - is standard output.", metavar="FILE"
 )
-@click.option("--input-format", type=_FORMATS, help="Where the name's ending does not say it.")
-@click.option("--output-format", type=_FORMATS, help="Where the name's ending does not say it.")
+@click.option("--input-format", type=FORMAT, help="Where the name's ending does not say it.")
+@click.option("--output-format", type=FORMAT, help="Where the name's ending does not say it.")
 @click.option("--only-predictions", is_flag=True, help="Leave out the input's columns.")
 @click.option(
     "--prefix", default="", metavar="TEXT", help="What the predictions' names begin with."

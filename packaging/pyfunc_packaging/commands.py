@@ -15,6 +15,7 @@ from typing import Any
 import click
 
 from pyfunc_packaging.errors import PyFuncError, escape
+from pyfunc_packaging.table_formats import FORMATS
 from pyfunc_packaging.terminal import abandon_output, prepare_streams, wants_colour
 
 #: What ends a command, unless the command itself says more.
@@ -27,6 +28,9 @@ EXIT_STATUS: Mapping[int, str] = {
 
 #: How a shell asks what could come next; see ``pyfunc completion``.
 COMPLETION_VARIABLE = "_PYFUNC_COMPLETE"
+
+#: The format of a table, for options.
+FORMAT = click.Choice(list(FORMATS))
 
 _URI = re.compile(r"[A-Za-z][A-Za-z0-9+.-]*:/")
 #: What keeps an output from being written, and is said of no file by name.

@@ -13,15 +13,15 @@ from typing import Any
 from pyfunc_packaging.bundle import Bundle, load_bundle
 from pyfunc_packaging.compatibility import check_versions
 from pyfunc_packaging.errors import ModelFailure, PyFuncError, UnsuitableData
+from pyfunc_packaging.frame import from_frame
 from pyfunc_packaging.manifest_facts import Quality, read_quality, read_seconds
 from pyfunc_packaging.prediction_changes import (
     compare_outputs,
     golden_rows,
-    score,
+    score_file,
     taken_by_both,
     time_both,
 )
-from pyfunc_packaging.row_files import read_rows
 from pyfunc_packaging.scoring import Scorer, choose_engine
 from pyfunc_packaging.signature_changes import compare_signatures
 from pyfunc_packaging.trust import check_reference, read_trust, read_trusted_signature
@@ -68,7 +68,14 @@ class _Side:
             raise _NotComparable(f"{self.letter} is not loaded: {error}") from error
 
 
-def compare_bundles(a: Path, b: Path, *, rows: Path | None = None) -> dict[str, Any]:
+def compare_bundles(
+    a: Path,
+    b: Path,
+    *,
+    rows: Path | None = None,
+    input_format: str | None = None,
+    missing: Sequence[str] = (),
+) -> dict[str, Any]:
     """Compare two bundles, for those who call the first one.
 
     They are loaded as a server loads them, with the same trust; see ``docs/threat-model.md``.
@@ -78,8 +85,12 @@ def compare_bundles(a: Path, b: Path, *, rows: Path | None = None) -> dict[str, 
     a, b : pathlib.Path
         The old bundle, and the new one.
     rows : pathlib.Path, optional
-        A file with rows to predict; see :func:`pyfunc_packaging.row_files.read_rows`. Default: the
-        golden rows of both, those that both take.
+        A file with rows to predict: CSV, JSON lines, Parquet or Arrow. Default: the golden rows of
+        both, those that both take.
+    input_format : str, optional
+        Of that file, where its ending does not say it.
+    missing : sequence of str
+        What stands in CSV for a missing value, beside an empty cell.
 
     Returns
     -------
@@ -106,7 +117,7 @@ def compare_bundles(a: Path, b: Path, *, rows: Path | None = None) -> dict[str, 
     changes = compare_signatures(
         old.schema, new.schema, old_texts=_texts(old), new_texts=_texts(new)
     )
-    predictions, measured = _predictions(sides, rows)
+    predictions, measured = _predictions(sides, rows, input_format, missing)
     return {
         "a": _facts(old),
         "b": _facts(new),
@@ -189,7 +200,7 @@ def _recorded(
 
 
 def _predictions(
-    sides: Sequence[_Side], file: Path | None
+    sides: Sequence[_Side], file: Path | None, input_format: str | None, missing: Sequence[str]
 ) -> tuple[dict[str, Any], list[dict[str, float]]]:
     """The facts on predictions, and how long they took; ``reason`` says why there are none."""
     facts: dict[str, Any] = {
@@ -201,36 +212,35 @@ def _predictions(
         "outputs": [],
     }
     old, new = (side.bundle for side in sides)
-    given = None
-    if file is not None:
-        merged = {column.name: column for column in (*new.schema.columns, *old.schema.columns)}
-        given = read_rows(file, list(merged.values()))
     try:
         scorers = [side.load() for side in sides]
         facts["engines"] = {"a": scorers[0].engine, "b": scorers[1].engine}
-        if given is None:
+        if file is None:
             taken, predictions, refusals = taken_by_both(
                 scorers[0], scorers[1], golden_rows([old, new])
             )
             facts["refused"] = len(refusals)
             if not taken:
                 raise _NotComparable("; ".join(["there is no row that both take", *refusals[:1]]))
-            facts["rows"], first = len(taken), taken[0]
+            facts["rows"] = len(taken)
+            first = [from_frame(scorer.schema, taken[0]) for scorer in scorers]
         else:
-            predictions = [score(scorers[0], given)]
+            scored = [score_file(scorers[0], file, input_format, missing)]
             try:
-                predictions.append(score(scorers[1], given))
+                scored.append(score_file(scorers[1], file, input_format, missing))
             except (UnsuitableData, ModelFailure) as error:
                 raise _NotComparable(f"B refuses the rows: {error}") from error
-            facts["rows"], first = len(given), given.iloc[:1]
+            facts["rows"] = scored[0].rows
+            predictions = [each.predictions for each in scored]
+            first = [each.first for each in scored]
     except _NotComparable as error:
         facts["reason"] = str(error)
         return facts, []
     facts["outputs"] = compare_outputs(old.schema.outputs, new.schema.outputs, predictions)
     if not facts["outputs"]:
         facts["reason"] = "there is no output that both return"
-    measured = [first] if given is None or len(given) == 1 else [first, given]
-    return facts, [time_both(scorers, each) for each in measured]
+    counts = {1, len(next(iter(first[0].values())))}
+    return facts, [time_both(scorers, first, rows) for rows in sorted(counts)]
 
 
 def differs(predictions: Mapping[str, Any]) -> bool:

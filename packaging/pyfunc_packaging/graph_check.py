@@ -56,13 +56,7 @@ def find_control_flow(content: bytes) -> str | None:
     >>> find_control_flow(b"") is None
     True
     """
-    from google.protobuf.message import DecodeError
-
-    model = _message_class()()
-    try:
-        model.ParseFromString(content)
-    except DecodeError as error:
-        raise ValueError(f"no ONNX model ({error})") from error
+    model = _parse(content)
     if model.functions:
         return "functions of its own"
     for graph in model.graph:
@@ -72,6 +66,38 @@ def find_control_flow(content: bytes) -> str | None:
             if _holds_graph(node) and not _goes_over_rows(node, made, tensors):
                 return f"the operator {_kind(node)!r:.80} around another graph"
     return None
+
+
+def find_operators(content: bytes) -> set[str]:
+    """The names of all operators in an ONNX model, those within loops included.
+
+    Raises
+    ------
+    ValueError
+        If it is no ONNX model.
+
+    Examples
+    --------
+    >>> find_operators(b"")
+    set()
+    """
+    graphs, names = list(_parse(content).graph), set()
+    while graphs:
+        for node in graphs.pop().node:
+            names.add(_kind(node))
+            graphs += [body for attribute in node.attribute for body in attribute.g]
+    return names
+
+
+def _parse(content: bytes) -> Any:
+    from google.protobuf.message import DecodeError
+
+    model = _message_class()()
+    try:
+        model.ParseFromString(content)
+    except DecodeError as error:
+        raise ValueError(f"no ONNX model ({error})") from error
+    return model
 
 
 def _holds_graph(node: Any) -> bool:

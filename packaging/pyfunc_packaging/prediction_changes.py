@@ -6,18 +6,24 @@ import statistics
 import time
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import closing
+from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 import pandas as pd
 
+from pyfunc_packaging.block_scoring import BlockScorer, choose_block_size
 from pyfunc_packaging.bundle import Bundle
-from pyfunc_packaging.errors import MalformedBundle, ModelFailure, PyFuncError
+from pyfunc_packaging.errors import MalformedBundle, ModelFailure, PyFuncError, UnsuitableData
 from pyfunc_packaging.frame import from_frame
 from pyfunc_packaging.golden import TOLERANCES, request_frame
 from pyfunc_packaging.schema import Column, Tensor
 from pyfunc_packaging.scoring import Scorer
+from pyfunc_packaging.table_formats import choose_format, naming
+from pyfunc_packaging.table_readers import open_reader
 
 Array = npt.NDArray[Any]
 Predictions = dict[str, Array]
@@ -47,6 +53,65 @@ def score(scorer: Scorer, rows: pd.DataFrame) -> Predictions:
     except Exception as error:  # a model may raise anything
         first, *_ = str(error).splitlines() or [""]
         raise ModelFailure(f"the model failed ({type(error).__name__}: {first:.200})") from error
+
+
+@dataclass(frozen=True)
+class Scored:
+    """The rows of a file, as one bundle predicts them.
+
+    Parameters
+    ----------
+    rows : int
+    predictions : dict of str to ndarray of shape (rows, ...)
+    first : dict of str to ndarray
+        Decoded columns of the first rows, some thousands.
+    """
+
+    rows: int
+    predictions: Predictions
+    first: Mapping[str, Array]
+
+
+def score_file(
+    scorer: Scorer, path: Path, input_format: str | None = None, missing: Sequence[str] = ()
+) -> Scored:
+    """Predict the rows of a file, of which no more than some thousands are held at a time.
+
+    Parameters
+    ----------
+    scorer : Scorer
+    path : pathlib.Path
+        CSV, JSON lines, Parquet or Arrow. Columns that the bundle does not know are left out.
+    input_format : str, optional
+        Where the ending does not say it.
+    missing : sequence of str
+        What stands in CSV for a missing value, beside an empty cell.
+
+    Raises
+    ------
+    InvalidArgument
+        If there is no such file, or its ending is another one.
+    UnsuitableData
+        If it does not hold what its ending says, no rows, or rows that the bundle does not take.
+    ModelFailure
+        If the model itself fails on them.
+    """
+    kind = choose_format(str(path), input_format, "--input-format")
+    found: list[Predictions] = []
+    first: Mapping[str, Array] = {}
+    with naming(str(path)):
+        reader = open_reader(path, kind, scorer.schema.columns, missing)
+        rows = BlockScorer(scorer, reader)
+        with closing(reader.blocks(choose_block_size(reader))) as blocks:
+            for block in blocks:
+                if block.length:
+                    columns = rows.decode(block)
+                    first = first or columns
+                    found.append(rows.predict(columns, block))
+        if not found:
+            raise UnsuitableData("expected rows, found none")
+    predictions = {name: np.concatenate([part[name] for part in found]) for name in found[0]}
+    return Scored(len(next(iter(predictions.values()))), predictions, first)
 
 
 def golden_rows(bundles: Sequence[Bundle]) -> list[pd.DataFrame]:
@@ -132,7 +197,7 @@ def compare_outputs(
     list of dict
         For outputs that both have: ``name``, ``kind``, ``rows``, ``differing`` (rows), and for
         numbers ``largest`` and ``mean`` difference, ``relative`` (the largest one) and ``row``
-        (where it is, from 0); for labels ``changes``, a list of ``from``, ``to`` and ``rows``.
+        (where it is; the first is row 1); for labels ``changes``, a list of ``from``, ``to`` and ``rows``.
         Where each has a single output, those are compared, whatever their names.
 
     Examples
@@ -141,7 +206,7 @@ def compare_outputs(
     >>> one, two = {"price": np.array([1.0, 2.0])}, {"price": np.array([1.0, 2.5])}
     >>> (facts,) = compare_outputs(price, price, [one, two])
     >>> facts["differing"], facts["largest"], facts["mean"], facts["row"]
-    (1, 0.5, 0.25, 1)
+    (1, 0.5, 0.25, 2)
     """
     pairs = [(each, other) for each in old for other in new if each.name == other.name]
     if not pairs and len(old) == len(new) == 1:
@@ -206,7 +271,7 @@ def _numbers(before: Array, after: Array, tolerance: float) -> dict[str, Any]:
         "largest": float(gaps[place]),
         "mean": float(gaps[known].mean()),
         "relative": float(relative.max()),
-        "row": int(place[0]),
+        "row": int(place[0]) + 1,
     }
 
 
@@ -224,18 +289,31 @@ def _labels(before: Array, after: Array) -> dict[str, Any]:
 
 
 def time_both(
-    scorers: Sequence[Scorer], rows: pd.DataFrame, *, budget: float = _BUDGET
+    scorers: Sequence[Scorer],
+    columns: Sequence[Mapping[str, Array]],
+    rows: int,
+    *,
+    budget: float = _BUDGET,
 ) -> dict[str, float]:
     """Seconds that each engine takes for the same rows: the median of alternate calls.
 
-    Columns are decoded before, as a server's lanes do on their own account.
+    Parameters
+    ----------
+    scorers : sequence of Scorer
+    columns : sequence of dict of str to ndarray of shape (n,)
+        Decoded for each of them, as a server's lanes do on their own account.
+    rows : int
+        How many of them, from the first one on.
 
     Returns
     -------
     dict
         ``rows``, ``a`` and ``b``.
     """
-    calls = [_call(scorer, rows) for scorer in scorers]
+    calls = [
+        _call(scorer, {name: cells[:rows] for name, cells in given.items()}, rows)
+        for scorer, given in zip(scorers, columns, strict=True)
+    ]
     taken: list[list[float]] = [[], []]
     end = time.perf_counter() + budget
     while len(taken[1]) < _CALLS or time.perf_counter() < end:
@@ -243,9 +321,8 @@ def time_both(
             start = time.perf_counter()
             call()
             times.append(time.perf_counter() - start)
-    return {"rows": len(rows), "a": statistics.median(taken[0]), "b": statistics.median(taken[1])}
+    return {"rows": rows, "a": statistics.median(taken[0]), "b": statistics.median(taken[1])}
 
 
-def _call(scorer: Scorer, rows: pd.DataFrame) -> Callable[[], Mapping[str, Array]]:
-    columns = from_frame(scorer.schema, rows)
-    return lambda: scorer.predict_columns(columns, len(rows))
+def _call(scorer: Scorer, columns: Mapping[str, Array], rows: int) -> Callable[[], Predictions]:
+    return lambda: scorer.predict_columns(columns, rows)

@@ -18,6 +18,7 @@ from pyfunc_packaging.csv_reader import CsvReader
 from pyfunc_packaging.errors import InvalidArgument, UnsuitableData
 from pyfunc_packaging.json_reader import JsonReader
 from pyfunc_packaging.schema import Column
+from pyfunc_packaging.table_formats import FORMATS
 
 
 def open_reader(
@@ -68,7 +69,7 @@ def open_reader(
         raise InvalidArgument(f"{source}: cannot be read ({error.strerror or error})") from error
     except (pa.ArrowInvalid, OSError) as error:
         raise UnsuitableData(
-            f"expected {_FORMATS[kind]}, found something else ({error})"
+            f"expected {FORMATS[kind]}, found something else ({error})"
         ) from error
     absent = [column.name for column in columns if column.name not in reader.names]
     if absent:
@@ -85,14 +86,6 @@ def open_reader(
         )
     result: Reader = reader
     return result
-
-
-_FORMATS = {
-    "csv": "CSV with a line of names",
-    "jsonl": "JSON lines",
-    "parquet": "Parquet",
-    "arrow": "an Arrow (Feather) file or stream",
-}
 
 
 class ParquetReader:

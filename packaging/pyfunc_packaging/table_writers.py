@@ -212,20 +212,6 @@ class ArrowWriter:
             self._writer.close()
 
 
-#: Ending of a file -> its format.
-ENDINGS: Mapping[str, str] = {
-    ".csv": "csv",
-    ".jsonl": "jsonl",
-    ".ndjson": "jsonl",
-    ".parquet": "parquet",
-    ".pq": "parquet",
-    ".arrow": "arrow",
-    ".feather": "arrow",
-    ".ipc": "arrow",
-}
-FORMATS = ("csv", "jsonl", "parquet", "arrow")
-
-
 def prediction_columns(name: str, classes: Sequence[Any] | None, width: int | None) -> list[str]:
     """Names of the columns that one output becomes.
 

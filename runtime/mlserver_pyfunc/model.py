@@ -9,7 +9,6 @@ from pathlib import Path
 from types import MappingProxyType
 from typing import Any, TypeVar
 
-import numpy as np
 from mlserver import MLModel, ModelSettings
 from mlserver.context import model_context
 from mlserver.errors import MLServerError, ModelNotReady
@@ -20,7 +19,6 @@ from mlserver.types import (
     InferenceResponse,
     MetadataTensor,
     Parameters,
-    RequestInput,
     ResponseOutput,
     TensorData,
 )
@@ -32,7 +30,7 @@ from mlserver_pyfunc.drift import watch_columns
 from mlserver_pyfunc.encode import Encoded, Encoder
 from mlserver_pyfunc.engines import BundleEngine, Engine, load_engine
 from mlserver_pyfunc.executor import ExecutorClosed, make_executor
-from mlserver_pyfunc.joining import agree, rounds_by_place, vary
+from mlserver_pyfunc.joining import may_join
 from mlserver_pyfunc.limits import INPUTS_VARIABLE, check_rows, read_limits
 from mlserver_pyfunc.logs import REQUEST_ID
 from mlserver_pyfunc.metrics import collector
@@ -40,15 +38,9 @@ from mlserver_pyfunc.outcomes import watch_outputs
 from mlserver_pyfunc.params import read_extras, read_params
 from mlserver_pyfunc.plain import Decoded, PlainReader
 from mlserver_pyfunc.status import to_mlserver_error
+from mlserver_pyfunc.trial import check_golden, count_prompt_rows
 from mlserver_pyfunc.turn import LoopTime, join_rows
-from pyfunc_packaging.errors import (
-    InvalidSetting,
-    MalformedBundle,
-    ModelFailure,
-    PyFuncError,
-    WrongPredictions,
-)
-from pyfunc_packaging.golden import differences
+from pyfunc_packaging.errors import InvalidSetting, ModelFailure, PyFuncError
 from pyfunc_packaging.schema import Column, Schema, Tensor
 
 #: Seconds for which one request may hold up the event loop, and the probes with it, and for which
@@ -116,17 +108,26 @@ class PyFuncRuntime(MLModel):  # type: ignore[misc]  # MLServer is not typed
         self.inputs = [_metadata(field) for field in schema.inputs]
         self.outputs = [_metadata(field) for field in schema.outputs]
         if isinstance(self._engine, BundleEngine):
-            request = await self._load_in_thread(self._check_golden, self._engine)
-            if self._engine.concurrent:
-                self.prompt_rows = await self._load_in_thread(self._count_prompt_rows, request)
-                self._joins = await self._load_in_thread(
-                    self._predicts_rows_alike, self._engine, request
-                )
+            await self._load_in_thread(self._try, self._engine)
         self._max_rows = read_limits().rows
         self.prompt_rows = min(self.prompt_rows, self._max_rows)  # more are refused by the way
         self.counts = self._make_counts()
         collector().add(self)
         return True
+
+    def _try(self, engine: BundleEngine) -> None:
+        """Predict the golden rows, which have to be right, and see what the model can do."""
+        request = check_golden(engine.bundle, self._infer)
+        self._example = engine.bundle.golden()["request"]
+        if engine.concurrent:
+            golden = self._decoder.decode(request.inputs)
+            self.prompt_rows = count_prompt_rows(golden, self._infer, seconds=_PROMPT)
+            self._joins = may_join(
+                engine.bundle,
+                golden,
+                self._infer,
+                lambda rows: self._predict_together(rows, [Times() for _ in rows]),
+            )
 
     def _make_counts(self) -> Counts:
         """Begin to count, against what the bundle says of its training data."""
@@ -380,67 +381,6 @@ class PyFuncRuntime(MLModel):  # type: ignore[misc]  # MLServer is not typed
             times.encode = time.perf_counter() - predicted
             self.counts.predict(decoded.values, predictions, decoded.rows)
         return outputs
-
-    def _check_golden(self, engine: BundleEngine) -> InferenceRequest:
-        """Predict the golden rows as requests are; the model is ready only if they are right."""
-        golden = engine.bundle.golden()
-        try:
-            request = InferenceRequest(
-                inputs=[RequestInput(**tensor) for tensor in golden["request"]["inputs"]]
-            )
-        except (TypeError, ValueError) as error:  # pydantic's are of the latter
-            raise MalformedBundle(
-                f"{engine.bundle.path}: expected a V2 request in data/golden.json, found something"
-                f" else; package the model again"
-            ) from error
-        self._example = golden["request"]
-        found = [output.to_json() for output in self._infer(request.inputs)]
-        difference = differences(golden["response"], {"outputs": found})
-        if difference is not None:
-            raise WrongPredictions(
-                f"{engine.bundle.path}: the golden rows are not predicted as they were when the"
-                f" model was packaged: {difference}. Compare the versions in data/manifest.json"
-                f" with those installed here"
-            )
-        return request
-
-    def _count_prompt_rows(self, request: InferenceRequest) -> int:
-        """How many rows are predicted within `_PROMPT` here, by the time that golden rows take."""
-        rows = int(request.inputs[0].shape[0])
-        few = self._decoder.decode(request.inputs)
-        many = Decoded(
-            {name: cells[np.tile(np.arange(rows), _TIMES)] for name, cells in few.values.items()},
-            rows * _TIMES,
-        )
-        short, long = self._time(few), self._time(many)
-        each = max(long - short, 1e-9) / (rows * (_TIMES - 1))
-        return max(int((_PROMPT - short) / each), rows if short < _PROMPT else 0)
-
-    def _predicts_rows_alike(self, engine: BundleEngine, request: InferenceRequest) -> bool:
-        """Whether what is predicted for a row depends on the rows beside it."""
-        if rounds_by_place(engine.bundle):
-            return False
-        golden = self._decoder.decode(request.inputs)
-        try:
-            return agree(
-                vary(golden),
-                self._infer,
-                lambda rows: self._predict_together(rows, [Times() for _ in rows]),
-            )
-        except PyFuncError:  # the model does not take such rows, so that nobody knows
-            return False
-
-    def _time(self, decoded: Decoded) -> float:
-        taken = []
-        for _ in range(5):  # the first ones warm up
-            start = time.perf_counter()
-            self._infer(decoded)
-            taken.append(time.perf_counter() - start)
-        return min(taken)
-
-
-#: How often the golden rows are repeated, to see what a row costs among many.
-_TIMES = 50
 
 
 def _check_limits(schema: Schema) -> None:

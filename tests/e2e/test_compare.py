@@ -13,6 +13,7 @@ import pandas as pd
 import pytest
 from click.testing import CliRunner
 from sklearn.base import BaseEstimator, RegressorMixin
+from sklearn.ensemble import HistGradientBoostingRegressor
 from sklearn.linear_model import LinearRegression
 from sklearn.tree import DecisionTreeClassifier
 
@@ -58,6 +59,13 @@ def bundles(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
     for name, (model, rows) in models.items():
         y = rows["rooms"].rename("price") * 10 if isinstance(model, LinearRegression) else None
         package_model(model, rows, y=y, path=folder / name, name=f"model-{name}")
+    gaps = ROWS[["rooms"]].where(ROWS[["rooms"]] > 1)
+    package_model(
+        HistGradientBoostingRegressor().fit(gaps, ROWS["rooms"]),
+        gaps,
+        path=folder / "gaps",
+        name="model-gaps",
+    )
     constant = Constant().fit(ROWS[["rooms"]], None)
     package_model(constant, ROWS[["rooms"]], path=folder / "pickle", name="model-pickle")
     return {path.name: path for path in folder.iterdir()}
@@ -117,7 +125,7 @@ def test_other_predictions(bundles: dict[str, Path], ten_rows: Path) -> None:
     assert output["largest"] == pytest.approx(90)
     assert output["mean"] == pytest.approx(45)
     assert output["relative"] == pytest.approx(0.5)
-    assert output["row"] == 9
+    assert output["row"] == 10
     figures = {each["figure"]: each for each in facts["metrics"]}
     assert figures["mae"]["a"] == pytest.approx(0, abs=1e-9)
     assert figures["mae"]["b"] == pytest.approx(27.5)
@@ -154,7 +162,8 @@ def test_a_signature_that_breaks_callers(bundles: dict[str, Path], ten_rows: Pat
     (change,) = facts["signature"]["changes"]
     assert (change["name"], change["what"], change["after"]) == ("age", "added", "double")
     assert facts["predictions"]["rows"] == 0
-    assert facts["predictions"]["reason"].startswith("B refuses the rows: the rows lack the column")
+    reason = facts["predictions"]["reason"]
+    assert reason.startswith(f"B refuses the rows: {ten_rows}: the column(s) 'age' are not there")
     assert facts["speed"]["measured"] == []
     # without --fail-on it is a finding, and no failure; the rows of "more" are rows for both
     assert compare(bundles, "ten", "more")["predictions"]["refused"] == 4
@@ -225,6 +234,40 @@ def test_with_a_key_both_have_to_be_signed(
     assert facts["predictions"]["engines"] == {"a": "pyfunc", "b": "pyfunc"}
 
 
+@pytest.mark.parametrize("ending", ["csv", "jsonl", "parquet", "arrow"])
+def test_rows_of_any_format_and_number(
+    bundles: dict[str, Path], tmp_path: Path, ending: str
+) -> None:
+    """More rows than are held at a time: the one that differs most is found in the second block."""
+    rows = pd.DataFrame({"rooms": np.ones(20_000), "note": "x"})
+    rows.loc[12_344, "rooms"] = 5.0
+    path = tmp_path / f"rows.{ending}"
+    if ending == "csv":
+        rows.to_csv(path, index=False)
+    elif ending == "jsonl":
+        rows.to_json(path, orient="records", lines=True)
+    elif ending == "parquet":
+        rows.to_parquet(path)
+    else:
+        rows.to_feather(path)
+    facts = compare(bundles, "ten", "twenty", "--input", str(path))
+    (output,) = facts["predictions"]["outputs"]
+    assert (facts["predictions"]["rows"], output["differing"]) == (20_000, 20_000)
+    assert (output["largest"], output["row"]) == (pytest.approx(50), 12_345)
+    assert [each["rows"] for each in facts["speed"]["measured"]] == [1, 8192]
+
+
+def test_how_a_file_is_read_can_be_said(bundles: dict[str, Path], tmp_path: Path) -> None:
+    path = tmp_path / "rows.txt"
+    path.write_text("rooms\n1\n-\n")
+    arguments = ["compare", str(bundles["gaps"]), str(bundles["gaps"]), "--input", str(path)]
+    result = CliRunner().invoke(main, arguments)
+    assert (result.exit_code, result.stdout) == (1, "")
+    assert "or --input-format with one of csv, jsonl, parquet, arrow" in result.stderr
+    options = ("--input", str(path), "--input-format", "csv", "--missing", "-")
+    assert compare(bundles, "gaps", "gaps", *options)["predictions"]["rows"] == 2
+
+
 def test_for_people(bundles: dict[str, Path], ten_rows: Path) -> None:
     arguments = ["compare", str(bundles["ten"]), str(bundles["twenty"]), "--input", str(ten_rows)]
     result = CliRunner().invoke(main, arguments, env={"COLUMNS": "300"})
@@ -236,7 +279,7 @@ def test_for_people(bundles: dict[str, Path], ten_rows: Path) -> None:
     assert "quality: on the rows that package_model() was given: 4" in lines
     assert f"predictions: 10 rows: {ten_rows}" in lines
     (found,) = (line for line in lines if "rows differ" in line)
-    assert found == "  price: 9 of 10 rows differ; by 45 on average, 90 at most (row 9)"
+    assert found == "  price: 9 of 10 rows differ; by 45 on average, 90 at most (row 10)"
     assert "\x1b" not in result.stdout
 
 
@@ -264,9 +307,10 @@ def test_golden_rows_that_do_not_fit(bundles: dict[str, Path], tmp_path: Path) -
 @pytest.mark.parametrize(
     ("content", "words"),
     [
-        (b"rooms\nten\n", "column 'rooms': expected double values"),
-        (b"age\n1\n", "the rows lack the column(s) 'rooms'"),
-        (b"", "cannot be read as csv with the model's columns (no columns)"),
+        (b"rooms\n1\nten\n", "rows.csv: row 2: column 'rooms': expected"),
+        (b"age\n1\n", "rows.csv: the column(s) 'rooms' are not there"),
+        (b"", "rows.csv: expected CSV with a line of names, found none"),
+        (b"rooms\n", "rows.csv: expected rows, found none"),
     ],
 )
 def test_rows_that_the_old_model_does_not_take(

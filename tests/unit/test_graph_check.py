@@ -10,7 +10,7 @@ from spox import Tensor, argument, build
 
 from pyfunc_packaging.compile.distances import in_pieces
 from pyfunc_packaging.errors import MalformedBundle
-from pyfunc_packaging.graph_check import find_control_flow
+from pyfunc_packaging.graph_check import find_control_flow, find_operators
 from pyfunc_packaging.schema import Column
 from pyfunc_packaging.session import OnnxSession
 
@@ -61,6 +61,14 @@ def test_a_loop_within_a_loop_and_branches():
     positive = op.greater(op.reduce_max(X, keepdims=False), op.const(0.0))
     (branched,) = op.if_(positive, then_branch=lambda: [op.abs(X)], else_branch=lambda: [X])
     assert "'If'" in find_control_flow(content(branched))
+
+
+def test_operators_are_found_within_loops_too():
+    in_loop = find_operators(content(in_pieces(op.exp, X, 1000)))
+    assert {"Loop", "Exp"} <= in_loop
+    assert find_operators(content(op.abs(X))) == {"Abs"}
+    with pytest.raises(ValueError, match="no ONNX model"):
+        find_operators(b"\x0a\xff")
 
 
 def test_functions_of_its_own():
