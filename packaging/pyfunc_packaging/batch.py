@@ -33,6 +33,7 @@ from pyfunc_packaging.trust import check_reference, read_trust, read_trusted_sig
 
 _logger = logging.getLogger(__name__)
 
+
 @dataclass(frozen=True)
 class Scored:
     """What :func:`predict_file` did.

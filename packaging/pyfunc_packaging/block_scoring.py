@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Mapping
-from typing import Any
 
 from pyfunc_packaging.arrow_columns import Array, UnsuitableCell
 from pyfunc_packaging.blocks import Block, Reader

@@ -32,6 +32,7 @@ class JsonReader:
 
     def __init__(self, source: Path | IO[bytes], columns: Sequence[Column]) -> None:
         self._file: Any = source.open("rb") if isinstance(source, Path) else source
+        self._ours = isinstance(source, Path)
         self.total = source.stat().st_size if isinstance(source, Path) else None
         self._columns = columns
         self._first = self._file.readline()
@@ -44,14 +45,18 @@ class JsonReader:
     def blocks(self, rows: int) -> Generator[Block, None, None]:
         """The rows; see :class:`Reader`."""
         first, lines = 1, [self._first] if self._first else []
-        for line in self._file:
-            if len(lines) == rows:
-                yield self._block(lines, first)
-                first, lines = first + len(lines), []
-            self._read += len(line)
-            if not line.isspace():
-                lines.append(line)
-        yield self._block(lines, first)
+        try:
+            for line in self._file:
+                if len(lines) == rows:
+                    yield self._block(lines, first)
+                    first, lines = first + len(lines), []
+                self._read += len(line)
+                if not line.isspace():
+                    lines.append(line)
+            yield self._block(lines, first)
+        finally:
+            if self._ours:
+                self._file.close()
 
     def _block(self, lines: list[bytes], first: int) -> Block:
         parsed = _parse_lines(lines, first)

@@ -69,7 +69,7 @@ class Scored:
 
     rows: int
     predictions: Predictions
-    first: Mapping[str, Array]
+    first: dict[str, Array]
 
 
 def score_file(
@@ -98,7 +98,7 @@ def score_file(
     """
     kind = choose_format(str(path), input_format, "--input-format")
     found: list[Predictions] = []
-    first: Mapping[str, Array] = {}
+    first: dict[str, Array] = {}
     with naming(str(path)):
         reader = open_reader(path, kind, scorer.schema.columns, missing)
         rows = BlockScorer(scorer, reader)
@@ -197,7 +197,8 @@ def compare_outputs(
     list of dict
         For outputs that both have: ``name``, ``kind``, ``rows``, ``differing`` (rows), and for
         numbers ``largest`` and ``mean`` difference, ``relative`` (the largest one) and ``row``
-        (where it is; the first is row 1); for labels ``changes``, a list of ``from``, ``to`` and ``rows``.
+        (where it is; the first is row 1); for labels ``changes``, a list of ``from``, ``to`` and
+        ``rows``.
         Where each has a single output, those are compared, whatever their names.
 
     Examples

@@ -56,7 +56,7 @@ def choose_format(path: str, said: str | None, option: str) -> str:
     >>> choose_format("rows.txt", "csv", "--input-format")
     'csv'
     """
-    kind = said or ENDINGS.get(Path(path).suffix.lower())
+    kind = said or ENDINGS.get(Path(path).suffix.lower(), "")
     if kind not in FORMATS:
         raise InvalidArgument(
             f"{path}: expected a name that ends in {', '.join(ENDINGS)}, or {option} with one of"

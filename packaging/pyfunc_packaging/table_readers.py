@@ -68,9 +68,7 @@ def open_reader(
     except (FileNotFoundError, IsADirectoryError, PermissionError) as error:
         raise InvalidArgument(f"{source}: cannot be read ({error.strerror or error})") from error
     except (pa.ArrowInvalid, OSError) as error:
-        raise UnsuitableData(
-            f"expected {FORMATS[kind]}, found something else ({error})"
-        ) from error
+        raise UnsuitableData(f"expected {FORMATS[kind]}, found something else ({error})") from error
     absent = [column.name for column in columns if column.name not in reader.names]
     if absent:
         raise UnsuitableData(

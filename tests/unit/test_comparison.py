@@ -10,6 +10,7 @@ import pytest
 from pyfunc_packaging.prediction_changes import compare_outputs
 from pyfunc_packaging.schema import Column, Tensor
 
+
 def outputs(
     old: Any, new: Any, before: list[Any], after: list[Any], dtype: str = "float64"
 ) -> dict[str, Any]:

@@ -3,8 +3,9 @@
 import numpy as np
 import pytest
 
-from pyfunc_packaging.batch import _Job
+from pyfunc_packaging.block_scoring import BlockScorer
 from pyfunc_packaging.blocks import Block
+from pyfunc_packaging.errors import ModelFailure
 from pyfunc_packaging.schema import Schema
 
 
@@ -27,8 +28,9 @@ class Failing:
 
 
 def find(scorer, rows):
-    job = _Job(scorer, None, only_predictions=False, prefix="")
-    return str(job._find_row({"x": np.arange(rows)}, Block(101, rows, {}), ValueError("once")))
+    with pytest.raises(ModelFailure) as caught:
+        BlockScorer(scorer, None).predict({"x": np.arange(rows)}, Block(101, rows, {}))
+    return str(caught.value)
 
 
 @pytest.mark.parametrize("rows", [2, 3, 7, 8, 8192])
@@ -48,4 +50,4 @@ def test_no_row_is_blamed_for_what_they_do_together(rows):
 
 
 def test_a_single_row_is_to_blame_itself():
-    assert find(Failing(lambda cells: False), 1).startswith("row 101: the model raised")
+    assert find(Failing(lambda cells: True), 1).startswith("row 101: the model raised")
