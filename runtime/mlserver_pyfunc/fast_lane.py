@@ -42,7 +42,7 @@ from mlserver_pyfunc.plain import Decoded
 from mlserver_pyfunc.responses import Answer, make_answer, make_error
 from mlserver_pyfunc.status import to_mlserver_error
 from mlserver_pyfunc.target import Target, Targets, make_id
-from mlserver_pyfunc.turn import Turn, Waiting
+from mlserver_pyfunc.turn import Afterwards, Turn, Waiting
 from pyfunc_packaging.errors import InvalidArgument, InvalidRequest, NotAnswered
 
 #: ``off`` sends every request MLServer's ordinary way.
@@ -100,6 +100,7 @@ class FastLane:
         self._http = _HTTPMetrics(app, settings) if settings.metrics_endpoint else None
         self._targets = Targets(data_plane)
         self._turn = Turn()
+        self._afterwards = Afterwards()
         self._paths: dict[str, tuple[str, str | None]] = {}
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
@@ -199,15 +200,22 @@ class FastLane:
 
         def finish(outputs: Sequence[Encoded] | None) -> None:
             answer = _answer_now(target, envelope, compress, outputs, began, times)
-            if self._http is not None:
-                self._http.observe(target.version, answer.status, time.perf_counter() - began)
+            seconds = time.perf_counter() - began
             deliver(answer)
+            self._afterwards.call(lambda: self._count(target, answer, seconds, times))
 
         if not alone and isinstance(envelope.inputs, Decoded):
             self._turn.add(Waiting(target.model, envelope.inputs, finish, times))
         else:
             finish(None)
         return True
+
+    def _count(self, target: Target, answer: Answer, seconds: float, times: Times) -> None:
+        """Count an answer that was given at once; failures are counted where they are."""
+        if answer.status == _OK:
+            target.succeed(seconds, times)
+        if self._http is not None:
+            self._http.observe(target.version, answer.status, seconds)
 
     async def _read(
         self, target: Target, messages: Sequence[Message], headers: BodyHeaders, times: Times
@@ -233,6 +241,7 @@ class FastLane:
 
 #: Paths that are remembered; a server has few models.
 _MAX_PATHS = 100
+_OK = 200
 
 
 async def _answer(
@@ -251,7 +260,7 @@ async def _answer(
         )
     except Exception as error:  # noqa: BLE001 - our own fault too: the log gets the traceback
         return make_error(*target.fail(error, began))
-    target.succeed(began, times)
+    target.succeed(time.perf_counter() - began, times)
     answer.headers += target.headers(identity)
     return answer
 
@@ -264,7 +273,10 @@ def _answer_now(
     began: float,
     times: Times,
 ) -> Answer:
-    """The same at once, for a request that is prompt; with its outputs if they are known."""
+    """The same at once, for a request that is prompt; with its outputs if they are known.
+
+    Only a failure is counted.
+    """
     identity = make_id() if envelope.id is None else envelope.id
     token = REQUEST_ID.set(identity)  # in the context of the connection, which has other requests
     try:
@@ -279,7 +291,6 @@ def _answer_now(
         return make_error(*target.fail(error, began))
     finally:
         REQUEST_ID.reset(token)
-    target.succeed(began, times)
     answer.headers += target.headers(identity)
     return answer
 

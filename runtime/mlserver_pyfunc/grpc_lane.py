@@ -75,7 +75,7 @@ class GRPCLane:
         context.set_trailing_metadata(
             tuple((name.decode(), value.decode()) for name, value in target.headers(request.id))
         )
-        target.succeed(began, times)
+        target.succeed(time.perf_counter() - began, times)
         return response
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import time
 from collections.abc import AsyncIterator, Callable, Mapping, Sequence
+from functools import partial
 from pathlib import Path
 from types import MappingProxyType
 from typing import Any, TypeVar
@@ -39,7 +40,7 @@ from mlserver_pyfunc.params import read_extras, read_params
 from mlserver_pyfunc.plain import Decoded, PlainReader
 from mlserver_pyfunc.status import to_mlserver_error
 from mlserver_pyfunc.trial import check_golden, count_prompt_rows
-from mlserver_pyfunc.turn import LoopTime, join_rows
+from mlserver_pyfunc.turn import Afterwards, LoopTime, join_rows
 from pyfunc_packaging.errors import InvalidSetting, ModelFailure, PyFuncError
 from pyfunc_packaging.schema import Column, Schema, Tensor
 
@@ -82,6 +83,7 @@ class PyFuncRuntime(MLModel):  # type: ignore[misc]  # MLServer is not typed
         self._joins = False
         self._max_rows: int | None = None  # none while the golden rows are predicted
         self._on_loop = LoopTime()
+        self._afterwards = Afterwards()
         self._example: dict[str, Any] | None = None
         #: Nothing that is predicted while the model is loaded counts.
         self.counts = Counts()
@@ -258,7 +260,7 @@ class PyFuncRuntime(MLModel):  # type: ignore[misc]  # MLServer is not typed
         """The same on the event loop, for a request that `is_prompt`; the outputs as they are."""
         with self._on_loop:
             try:
-                return self._infer(inputs, requested, parameters, times)
+                return self._infer(inputs, requested, parameters, times, self._afterwards)
             except PyFuncError as error:
                 raise self._explain(error) from error
 
@@ -278,7 +280,7 @@ class PyFuncRuntime(MLModel):  # type: ignore[misc]  # MLServer is not typed
             return None
         with self._on_loop:
             try:
-                return self._predict_together(requests, times)
+                return self._predict_together(requests, times, self._afterwards)
             except PyFuncError:  # what is wrong with which one, each says by itself
                 return None
             except Exception:  # noqa: BLE001 - our own fault: each is tried by itself all the same
@@ -286,7 +288,10 @@ class PyFuncRuntime(MLModel):  # type: ignore[misc]  # MLServer is not typed
                 return None
 
     def _predict_together(
-        self, requests: Sequence[Decoded], times: Sequence[Times]
+        self,
+        requests: Sequence[Decoded],
+        times: Sequence[Times],
+        afterwards: Afterwards | None = None,
     ) -> list[list[Encoded]]:
         began = time.perf_counter()
         joined = join_rows(requests)
@@ -301,7 +306,8 @@ class PyFuncRuntime(MLModel):  # type: ignore[misc]  # MLServer is not typed
             outputs.append(self._encoder.encode(own, rows=request.rows))
             own_times.encode = time.perf_counter() - start
             first = rows.stop
-        self.counts.predict(joined.values, found, joined.rows)
+        if afterwards is not None:
+            afterwards.call(partial(self.counts.predict, joined.values, found, joined.rows))
         return outputs
 
     def _explain(self, error: PyFuncError) -> MLServerError:
@@ -363,6 +369,7 @@ class PyFuncRuntime(MLModel):  # type: ignore[misc]  # MLServer is not typed
         requested: Sequence[str] = (),
         parameters: Mapping[str, Any] = _NONE,
         times: Times | None = None,
+        afterwards: Afterwards | None = None,
     ) -> list[Encoded]:
         """Decode, predict, encode."""
         began = time.perf_counter()
@@ -379,7 +386,11 @@ class PyFuncRuntime(MLModel):  # type: ignore[misc]  # MLServer is not typed
             times.decode += read - began
             times.predict = predicted - read
             times.encode = time.perf_counter() - predicted
-            self.counts.predict(decoded.values, predictions, decoded.rows)
+            count = partial(self.counts.predict, decoded.values, predictions, decoded.rows)
+            if afterwards is None:
+                count()
+            else:
+                afterwards.call(count)
         return outputs
 
 

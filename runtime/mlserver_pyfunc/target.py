@@ -63,16 +63,15 @@ class Target:
         own = identity.encode("latin-1")
         return [(name, own if value is None else value) for name, value in self._headers]
 
-    def succeed(self, began: float, times: Times) -> None:
+    def succeed(self, seconds: float, times: Times) -> None:
         """Count an answer.
 
         Parameters
         ----------
-        began : float
-            ``time.perf_counter()`` when the request was there.
+        seconds : float
+            From when the request was there to when its answer was.
         times : Times
         """
-        seconds = time.perf_counter() - began
         self._success.inc()
         self._duration.observe(seconds)
         self.model.counts.answer(times, seconds)

@@ -83,6 +83,30 @@ def _count(waiting: Sequence[Waiting], rows: int) -> int:
     return len(waiting)
 
 
+class Afterwards:
+    """Work that an answer does not wait for: it is done once this turn's answers are on their way.
+
+    Counting is such work; a client that asks for the counts next finds itself counted.
+    """
+
+    def __init__(self) -> None:
+        self._calls: list[Callable[[], object]] = []
+
+    def call(self, function: Callable[[], object]) -> None:
+        """Call a function when the event loop has sent what was written."""
+        if not self._calls:
+            asyncio.get_running_loop().call_soon(self._run)
+        self._calls.append(function)
+
+    def _run(self) -> None:
+        calls, self._calls = self._calls, []
+        for function in calls:
+            try:
+                function()
+            except Exception:  # noqa: BLE001 - our own fault must not cost others their counts
+                logger.exception("an answer was not counted")
+
+
 class LoopTime:
     """Notes for how long predictions hold up the event loop in this turn of it."""
 
