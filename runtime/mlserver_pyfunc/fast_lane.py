@@ -291,7 +291,7 @@ def _answer_now(
         return make_error(*target.fail(error, began))
     finally:
         REQUEST_ID.reset(token)
-    answer.headers += target.headers(identity)
+    answer.lines = target.lines(identity)
     return answer
 
 

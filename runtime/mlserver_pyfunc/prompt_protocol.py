@@ -121,7 +121,7 @@ class PromptProtocol(Lingering):
         headers = [
             name + b": " + value for name, value in (*cycle.default_headers, *answer.headers)
         ]
-        parts = [STATUS_LINE[answer.status], b"\r\n".join(headers), b"\r\n"]
+        parts = [STATUS_LINE[answer.status], b"\r\n".join(headers), b"\r\n", answer.lines]
         if not cycle.keep_alive:
             parts.append(b"connection: close\r\n")
         parts += (b"\r\n", answer.content)

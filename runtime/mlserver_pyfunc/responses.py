@@ -33,7 +33,7 @@ class Answer:
     content_type : bytes
     """
 
-    __slots__ = ("content", "headers", "status")
+    __slots__ = ("content", "headers", "lines", "status")
 
     def __init__(
         self,
@@ -44,6 +44,8 @@ class Answer:
     ) -> None:
         self.content = content
         self.status = status
+        #: Further headers as they go over the wire, where nobody else has to read them.
+        self.lines = b""
         self.headers: list[Header] = [
             (b"content-length", str(len(content)).encode()),
             (b"content-type", content_type),

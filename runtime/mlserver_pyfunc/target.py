@@ -52,6 +52,12 @@ class Target:
             for name, value in encode_headers(extract_headers(response))
         ]
 
+        # the identity goes between the parts
+        self._lines = b"".join(
+            b"%s: %s\r\n" % (name, b"\0" if value is None else value)
+            for name, value in self._headers
+        ).split(b"\0")
+
     def head(self, identity: str) -> dict[str, Any]:
         """What stands before the outputs of an answer."""
         return {**self._head, "id": identity, "parameters": {}}
@@ -62,6 +68,14 @@ class Target:
             return [(name, value) for name, value in self._headers if value is not None]
         own = identity.encode("latin-1")
         return [(name, own if value is None else value) for name, value in self._headers]
+
+    def lines(self, identity: str) -> bytes:
+        """The same headers as they go over the wire, for an answer that is written here."""
+        if HEADER_VALUE.fullmatch(identity) is None:
+            return b"".join(
+                b"%s: %s\r\n" % header for header in self._headers if header[1] is not None
+            )
+        return identity.encode("latin-1").join(self._lines)
 
     def succeed(self, seconds: float, times: Times) -> None:
         """Count an answer.
@@ -140,8 +154,10 @@ def make_id() -> str:
     >>> uuid.UUID(make_id()).version
     4
     """
-    bits = getrandbits(122)
-    return (
-        f"{bits >> 90:08x}-{bits >> 74 & 0xFFFF:04x}-{0x4000 | bits >> 62 & 0xFFF:04x}"
-        f"-{0x8000 | bits >> 48 & 0x3FFF:04x}-{bits & 0xFFFFFFFFFFFF:012x}"
-    )
+    digits = getrandbits(128).to_bytes(16, "big").hex()
+    variant = _VARIANT[digits[16]]
+    return f"{digits[:8]}-{digits[8:12]}-4{digits[13:16]}-{variant}{digits[17:20]}-{digits[20:]}"
+
+
+#: The first two bits of this digit are 10.
+_VARIANT = {digit: "89ab"[int(digit, 16) & 3] for digit in "0123456789abcdef"}
