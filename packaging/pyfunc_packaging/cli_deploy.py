@@ -5,14 +5,13 @@ from __future__ import annotations
 import contextlib
 import dataclasses
 import logging
-import os
-import tempfile
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
 import click
 
+from pyfunc_packaging.cli_signing import read_trusted, trusted_options
 from pyfunc_packaging.commands import BundleDirectory, Command
 from pyfunc_packaging.errors import PyFuncError
 from pyfunc_packaging.terminal import print_json, waiting
@@ -165,6 +164,7 @@ def manifest(
     The same version and options give the same bytes, so the file can be kept in git.
     """
     from pyfunc_packaging.inference_service import diff, render_inference_service
+    from pyfunc_packaging.replaced_file import replaced_file
     from pyfunc_packaging.resolve import ResolvedModel
 
     if output is not None and diff_file is not None:
@@ -184,7 +184,8 @@ def manifest(
     if output is None:
         click.echo(text, nl=False)
     else:
-        _write(output, text)
+        with replaced_file(output.resolve(), overwrite=True) as file:
+            file.write(text.encode())
 
 
 class _Trouble(click.ClickException):
@@ -231,20 +232,7 @@ def _told_from_a_difference() -> Iterator[None]:
     help="Wheel of mlserver-pyfunc to install, where no package index has it.",
 )
 @click.option("--overwrite", is_flag=True, help="Replace a context that was written before.")
-@click.option(
-    "--public-key",
-    type=click.Path(path_type=Path),
-    metavar="FILE",
-    multiple=True,
-    help="Only of a bundle signed with this key in PEM.  May be repeated.",
-)
-@click.option(
-    "--certificate",
-    type=click.Path(path_type=Path),
-    metavar="FILE",
-    multiple=True,
-    help="Only of a bundle signed under these certificates in PEM.  May be repeated.",
-)
+@trusted_options
 def image(
     bundle: Path,
     output: Path,
@@ -260,7 +248,6 @@ def image(
     bundle and options give the same bytes.
     """
     from pyfunc_packaging.bundle import load_bundle
-    from pyfunc_packaging.cli_signing import read_trusted
     from pyfunc_packaging.image import write_image_context
     from pyfunc_packaging.verification import verify_signature
 
@@ -316,21 +303,3 @@ def _read(path: Path) -> str:
         return path.read_text(encoding="utf-8")
     except (OSError, UnicodeDecodeError) as error:
         raise click.ClickException(f"{path}: cannot be read ({error})") from error
-
-
-def _write(path: Path, text: str) -> None:
-    """Write a file whole, or not at all."""
-    target = path.resolve()
-    try:
-        mode = target.stat().st_mode & 0o777 if target.exists() else 0o644
-        handle, name = tempfile.mkstemp(prefix=f".{target.name}-", dir=target.parent)
-        try:
-            with open(handle, "w", encoding="utf-8") as file:
-                file.write(text)
-            Path(name).chmod(mode)
-            os.replace(name, target)
-        except BaseException:
-            Path(name).unlink(missing_ok=True)
-            raise
-    except OSError as error:
-        raise click.ClickException(f"{path}: cannot be written ({error.strerror})") from error

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import click
 
@@ -13,6 +14,7 @@ from pyfunc_packaging.terminal import print_json, waiting
 if TYPE_CHECKING:
     from pyfunc_packaging.verification import Trusted
 
+_F = TypeVar("_F", bound=Callable[..., Any])
 _FILE = click.Path(path_type=Path)
 
 
@@ -72,6 +74,28 @@ def sign(
         click.echo(f"signed: {signature}")
 
 
+def trusted_options(command: _F) -> _F:
+    """The options of everything that asks who signed a bundle."""
+    for decorate in (
+        click.option(
+            "--certificate",
+            type=_FILE,
+            metavar="FILE",
+            multiple=True,
+            help="Trusted certificates in PEM, under which it has to be signed.  May be repeated.",
+        ),
+        click.option(
+            "--public-key",
+            type=_FILE,
+            metavar="FILE",
+            multiple=True,
+            help="Trusted key in PEM, with which it has to be signed.  May be repeated.",
+        ),
+    ):
+        command = decorate(command)
+    return command
+
+
 def read_trusted(public_key: tuple[Path, ...], certificate: tuple[Path, ...]) -> Trusted | None:
     """Whom the options of a command trust; None where they name nobody."""
     from pyfunc_packaging.verification import read_certificates, read_keys
@@ -94,20 +118,7 @@ def read_trusted(public_key: tuple[Path, ...], certificate: tuple[Path, ...]) ->
     ),
 )
 @click.argument("bundle", type=BundleDirectory())
-@click.option(
-    "--public-key",
-    type=_FILE,
-    metavar="FILE",
-    multiple=True,
-    help="Trusted key in PEM.  May be repeated.",
-)
-@click.option(
-    "--certificate",
-    type=_FILE,
-    metavar="FILE",
-    multiple=True,
-    help="Trusted certificates in PEM.  May be repeated.",
-)
+@trusted_options
 @click.option("--json", "as_json", is_flag=True, help="Print JSON, for programs.")
 def verify(
     bundle: Path, public_key: tuple[Path, ...], certificate: tuple[Path, ...], as_json: bool

@@ -96,9 +96,10 @@ def _is_description(manifest: Mapping[str, Any]) -> bool:
         code, versions = manifest.get("code", []), manifest["versions"]
         numbers, texts = [], [*code, *versions.values(), reference["file"]]
         if compilation.get("file"):
-            speed = compilation["seconds"]["one row"]
             numbers += [compilation["rows"], compilation["max_relative"]]
-            numbers += [speed["onnx"], speed["pyfunc"]]
+            numbers += [compilation["seconds"]["one row"][engine] for engine in ("onnx", "pyfunc")]
+        for speed in (compilation.get("seconds") or {}).values():
+            numbers += speed.values()
         for facts in (compilation, reference):
             texts += [facts.get(key) or "" for key in ("reason", "serialization")]
         for each in manifest.get("metrics", []):
