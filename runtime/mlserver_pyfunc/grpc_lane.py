@@ -50,6 +50,11 @@ class GRPCLane:
         request : ModelInferRequest
         context : grpc.aio.ServicerContext
             Gets the metadata of the answer.
+
+        Raises
+        ------
+        mlserver.errors.MLServerError
+            If the model does not predict it.
         """
         target = self._targets.find(request.model_name, request.model_version)
         if target is None or request.parameters or request.outputs or not request.inputs:
@@ -65,10 +70,14 @@ class GRPCLane:
             if inputs is None or not model.is_prompt(inputs):
                 return None
             times = Times(time.perf_counter() - began)
-            REQUEST_ID.set(request.id)  # each call has a context of its own
-            outputs = model.infer_now(inputs, (), {}, times)
-        except (InvalidRequest, MLServerError):
+        except InvalidRequest:
             return None
+        REQUEST_ID.set(request.id)  # each call has a context of its own
+        try:
+            outputs = model.infer_now(inputs, (), {}, times)
+        except MLServerError as error:  # refused by the model, or its failure: it was asked
+            target.fail(error, began)
+            raise
         predicted = time.perf_counter()
         response = _make_response(request.id, target.head(request.id), outputs, raw=raw)
         times.encode += time.perf_counter() - predicted

@@ -22,8 +22,8 @@ from mlserver.errors import InvalidModelURI, MLServerError, ModelNotFound
 from mlserver.grpc import GRPCServer
 from mlserver.grpc import dataplane_pb2 as pb
 from mlserver.grpc.logging import logger as grpc_logger
-from mlserver.grpc.utils import STATUS_CODE_MAPPING
-from mlserver.handlers import DataPlane
+from mlserver.grpc.utils import STATUS_CODE_MAPPING, handle_mlserver_error
+from mlserver.handlers import DataPlane, ModelRepositoryHandlers
 from mlserver.logging import logger
 from mlserver.metrics import server as metrics_server
 from mlserver.middleware import InferenceMiddlewares
@@ -109,6 +109,7 @@ class PyFuncServer(MLServer):  # type: ignore[misc]  # MLServer is not typed
         self._data_plane.model_ready = self._model_ready
         self._data_plane.infer = self._infer
         self._data_plane.infer_stream = self._infer_stream
+        self._model_repository_handlers.load = self._load_by_name
         self._data_plane._inference_middleware = InferenceMiddlewares(
             self._data_plane._inference_middleware, HeadersThatFit()
         )
@@ -135,6 +136,15 @@ class PyFuncServer(MLServer):  # type: ignore[misc]  # MLServer is not typed
         await self._model_registry.get_model(name, version)
         async for answer in DataPlane.infer_stream(self._data_plane, payloads, name, version):
             yield answer
+
+    async def _load_by_name(self, name: str) -> bool:
+        """Load a model anew; where that fails, who asked is told why, and the old one goes on."""
+        try:
+            handlers = self._model_repository_handlers
+            return bool(await ModelRepositoryHandlers.load(handlers, name))
+        except PyFuncError as error:
+            logger.error("cannot load: %s", error)
+            raise MLServerError(f"cannot load: {error}", 400) from error
 
     async def start(self, models_settings: list[ModelSettings] | None = None) -> None:
         """Load the models, then serve until stopped.
@@ -303,7 +313,7 @@ class PyFuncGRPCServer(GRPCServer):  # type: ignore[misc]  # MLServer is not typ
         return server
 
     async def _model_infer(self, request: pb.ModelInferRequest, context: Any) -> Any:
-        response = self._lane.answer(request, context) if self._lane is not None else None
+        response = await self._answer_at_once(request, context)
         if response is not None:
             return response
         try:
@@ -312,6 +322,10 @@ class PyFuncGRPCServer(GRPCServer):  # type: ignore[misc]  # MLServer is not typ
             self._targets.refuse(request.model_name, request.model_version, error)
             await context.abort(grpc.StatusCode.INVALID_ARGUMENT, str(error))
         return await self._inference_servicer.ModelInfer(request, context)
+
+    @handle_mlserver_error  # type: ignore[untyped-decorator]  # MLServer is not typed
+    async def _answer_at_once(self, request: pb.ModelInferRequest, context: Any) -> Any:
+        return self._lane.answer(request, context) if self._lane is not None else None
 
     async def _model_stream_infer(self, requests: AsyncIterator[Any], context: Any) -> Any:
         async for response in self._inference_servicer.ModelStreamInfer(

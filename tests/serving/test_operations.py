@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import json
+import shutil
 import socket
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -43,6 +45,26 @@ def test_the_repository_lists_loads_and_unloads_the_model(
     assert server.infer(bundle.name, request_body).status == 404
     assert repository("load") == 200
     assert server.request("/v2/health/ready").status == 200
+    assert server.infer(bundle.name, request_body).status == 200
+
+
+def test_a_damaged_bundle_does_not_take_the_place_of_the_one_that_serves(
+    california: Any, start_server: Callable[..., Any], request_body: Any, tmp_path: Path
+) -> None:
+    bundle = california[2]
+    path = Path(shutil.copytree(bundle.path, tmp_path / "bundle"))
+    server = start_server(path)
+    graph = path / "data" / "model.onnx"
+    graph.write_bytes(graph.read_bytes()[:-1])
+    load = f"/v2/repository/models/{bundle.name}/load"
+    answer = server.request(load, {})
+    assert answer.status == 400
+    assert answer.error.startswith(f"cannot load: {path}: ")
+    assert "model.onnx" in answer.error
+    assert "Traceback" not in server.log
+    assert server.infer(bundle.name, request_body).status == 200
+    shutil.copy(bundle.path / "data" / "model.onnx", graph)
+    assert server.request(load, {}).status == 200
     assert server.infer(bundle.name, request_body).status == 200
 
 
