@@ -32,6 +32,18 @@ os.environ.setdefault("OMP_NUM_THREADS", "1")
 PATIENCE = 120
 
 
+def _unchecked() -> Iterator[None]:
+    """A mock: no bundle is loaded in a new process, which takes seconds; others do it for real."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("pyfunc_packaging.package.check_in_subprocess", lambda path: None)
+        yield
+
+
+unchecked = pytest.fixture(_unchecked, name="unchecked")
+#: For fixtures of a module that package something.
+all_unchecked = pytest.fixture(_unchecked, scope="module", name="all_unchecked")
+
+
 @dataclass(frozen=True)
 class Answer:
     """Status and JSON of a response; ``text`` is what came."""

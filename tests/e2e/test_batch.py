@@ -26,6 +26,8 @@ from sklearn.preprocessing import FunctionTransformer
 
 from pyfunc_packaging import Bundle, package_model
 
+pytestmark = pytest.mark.usefixtures("all_unchecked")
+
 PAGE = (Path(__file__).resolve().parents[2] / "docs" / "batch.md").read_text("utf-8")
 PREDICT = [sys.executable, "-Im", "pyfunc_packaging", "predict"]
 LINE = "0,1.5,{},a text that nobody reads and that is passed through as it is\n"

@@ -46,12 +46,6 @@ def rows() -> pd.DataFrame:
     return frame.assign(city=rng.choice(["Rome", "Bern"], size=ROWS))
 
 
-@pytest.fixture
-def unchecked(monkeypatch: pytest.MonkeyPatch) -> None:
-    """A mock: no check in a new process, which other tests make for real."""
-    monkeypatch.setattr("pyfunc_packaging.package.check_in_subprocess", lambda path: None)
-
-
 def pipeline(last: Any) -> Any:
     front = make_column_transformer(
         (make_pipeline(SimpleImputer(), StandardScaler()), ["a", "b", "c"]),

@@ -22,6 +22,8 @@ from sklearn.linear_model import LinearRegression
 
 from pyfunc_packaging import package_model
 
+pytestmark = pytest.mark.usefixtures("all_unchecked")
+
 PATIENCE = 60
 BIN = Path(sys.executable).parent
 PYFUNC = str(BIN / "pyfunc")

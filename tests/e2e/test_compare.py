@@ -21,6 +21,8 @@ from pyfunc_packaging import package_model
 from pyfunc_packaging.cli import main
 from pyfunc_packaging.signing import sign_bundle
 
+pytestmark = pytest.mark.usefixtures("all_unchecked")
+
 ROWS = pd.DataFrame({"rooms": [1.0, 2.0, 3.0, 5.0], "age": [4.0, 3.0, 2.0, 9.0]})
 
 

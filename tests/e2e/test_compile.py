@@ -48,12 +48,6 @@ def rows() -> pd.DataFrame:
     return pd.DataFrame({"a": rng.normal(size=200), "b": rng.normal(size=200)})
 
 
-@pytest.fixture
-def unchecked(monkeypatch: pytest.MonkeyPatch) -> None:
-    """A mock: no check in a new process, which other tests make for real."""
-    monkeypatch.setattr("pyfunc_packaging.package.check_in_subprocess", lambda path: None)
-
-
 def test_the_manifest_holds_the_proof(california: Any) -> None:
     _, X, bundle = california
     facts = bundle.compilation

@@ -13,6 +13,8 @@ from sklearn.linear_model import LinearRegression
 
 from pyfunc_packaging import package_model
 
+pytestmark = pytest.mark.usefixtures("all_unchecked")
+
 HOSTILE = "<img src=x onerror=alert(1)>" + "W" * 60
 
 

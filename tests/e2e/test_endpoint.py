@@ -22,6 +22,8 @@ from pyfunc_packaging.errors import (
     UnsuitableData,
 )
 
+pytestmark = pytest.mark.usefixtures("all_unchecked")
+
 
 @pytest.fixture(scope="module")
 def endpoint(california: Any) -> Any:

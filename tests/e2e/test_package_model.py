@@ -44,12 +44,6 @@ def target(numbers: pd.DataFrame) -> pd.Series:
     return (2 * numbers["a"] - numbers["b"]).rename("price")
 
 
-@pytest.fixture
-def unchecked(monkeypatch: pytest.MonkeyPatch) -> None:
-    """A mock: no check in a new process; other tests of this file run it for real."""
-    monkeypatch.setattr("pyfunc_packaging.package.check_in_subprocess", lambda path: None)
-
-
 def test_bundle_holds_what_the_design_says(
     numbers: pd.DataFrame, target: pd.Series, tmp_path: Path
 ) -> None:

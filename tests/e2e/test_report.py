@@ -18,6 +18,8 @@ from sklearn.ensemble import HistGradientBoostingClassifier
 
 from pyfunc_packaging import build_pipeline, load_bundle, package_model
 
+pytestmark = pytest.mark.usefixtures("all_unchecked")
+
 HOSTILE = "<script>alert(1)</script><img src=x onerror=alert(2)>" + "W" * 60
 
 

@@ -34,6 +34,8 @@ from pyfunc_packaging.errors import (
 )
 from pyfunc_packaging.resolve import ResolvedModel, resolve_model_uri
 
+pytestmark = pytest.mark.usefixtures("all_unchecked")
+
 ROOT = Path(__file__).resolve().parents[2]
 REQUIREMENT = f"scikit-learn=={sklearn.__version__}"
 

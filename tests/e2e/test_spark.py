@@ -22,6 +22,8 @@ from sklearn.preprocessing import FunctionTransformer
 
 from pyfunc_packaging import Bundle, build_pipeline, package_model
 
+pytestmark = pytest.mark.usefixtures("all_unchecked")
+
 ROOT = Path(__file__).resolve().parents[2]
 SCRIPT = Path(__file__).with_name("spark_job.py")
 #: 127.0.0.1 as /proc/net/tcp and /proc/net/tcp6 write it.

@@ -18,6 +18,11 @@ from pyfunc_packaging import package_model
 sys.path.append(str(Path(__file__).resolve().parents[2] / "benchmarks"))
 
 
+@pytest.fixture(scope="module", autouse=True)
+def _all_unchecked(all_unchecked: None) -> None:
+    """What is served here was packaged here; that bundles travel is tested in tests/e2e."""
+
+
 @pytest.fixture(scope="session")
 def often() -> Callable[[int, int], int]:
     """How many times: few within ``make test``, many within ``make faults``."""

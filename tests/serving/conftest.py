@@ -19,6 +19,11 @@ _UUID = re.compile(r"[0-9a-f]{8}-[0-9a-f]{4}-4[0-9a-f]{3}-[89ab][0-9a-f]{3}-[0-9
 _INCIDENTAL = ("date", "content-length")
 
 
+@pytest.fixture(scope="module", autouse=True)
+def _all_unchecked(all_unchecked: None) -> None:
+    """What is served here was packaged here; that bundles travel is tested in tests/e2e."""
+
+
 class Twins:
     """A server with the fast lane and one without; every request goes to both.
 
