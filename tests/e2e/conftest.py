@@ -15,6 +15,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+import pandas as pd
 import pytest
 from playwright.sync_api import Browser, sync_playwright
 
@@ -251,3 +253,14 @@ def browser() -> Iterator[Browser]:
         browser = playwright.chromium.launch(executable_path=program, args=QUIET)
         yield browser
         browser.close()
+
+
+@pytest.fixture
+def numbers() -> pd.DataFrame:
+    rng = np.random.default_rng(3)
+    return pd.DataFrame({"a": rng.normal(size=40), "b": rng.normal(size=40)})
+
+
+@pytest.fixture
+def target(numbers: pd.DataFrame) -> pd.Series:
+    return (2 * numbers["a"] - numbers["b"]).rename("price")

@@ -21,21 +21,6 @@ from pyfunc_packaging.errors import (
     UnsuitableModel,
 )
 
-ROWS = 40
-
-ROWS = 40
-
-
-@pytest.fixture
-def numbers() -> pd.DataFrame:
-    rng = np.random.default_rng(3)
-    return pd.DataFrame({"a": rng.normal(size=ROWS), "b": rng.normal(size=ROWS)})
-
-
-@pytest.fixture
-def target(numbers: pd.DataFrame) -> pd.Series:
-    return (2 * numbers["a"] - numbers["b"]).rename("price")
-
 
 class Locked(LinearRegression):
     """Holds a lock, which nothing can pickle."""

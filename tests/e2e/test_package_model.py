@@ -33,17 +33,6 @@ from pyfunc_packaging.errors import (
 ROWS = 40
 
 
-@pytest.fixture
-def numbers() -> pd.DataFrame:
-    rng = np.random.default_rng(3)
-    return pd.DataFrame({"a": rng.normal(size=ROWS), "b": rng.normal(size=ROWS)})
-
-
-@pytest.fixture
-def target(numbers: pd.DataFrame) -> pd.Series:
-    return (2 * numbers["a"] - numbers["b"]).rename("price")
-
-
 def test_bundle_holds_what_the_design_says(
     numbers: pd.DataFrame, target: pd.Series, tmp_path: Path
 ) -> None:
