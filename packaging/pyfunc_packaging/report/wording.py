@@ -20,6 +20,18 @@ TITLES = {
 _IN_UNITS = {"mae", "rmse", "median_ae"}
 
 
+def name_figure(name: str) -> str:
+    """What a figure is called within a sentence.
+
+    Examples
+    --------
+    >>> name_figure("r2"), name_figure("mae"), name_figure("roc_auc"), name_figure("own")
+    ('R²', 'mean absolute error', 'ROC AUC', 'own')
+    """
+    title = TITLES[name][0] if name in TITLES else name
+    return title if title.isupper() or name not in TITLES else title.lower()
+
+
 def number(value: float) -> str:
     """A number for people: four digits that matter.
 
