@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import sys
 import time
+import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
@@ -99,9 +100,12 @@ class Steps:
 
 
 def _make_bar(total: int, title: str) -> Any:
-    from tqdm import tqdm
+    with warnings.catch_warnings():
+        # MLflow imports it, too, and nobody here misses the widgets that it would warn of
+        warnings.simplefilter("ignore")
+        import tqdm.auto
 
-    return tqdm(
+    return tqdm.tqdm(
         total=total,
         desc=title,
         file=_Output() if _is_notebook() else None,
