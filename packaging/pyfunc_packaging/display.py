@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from pyfunc_packaging.calling import make_curl, one_row
 from pyfunc_packaging.errors import BundleError
-from pyfunc_packaging.report.wording import TITLES, number
+from pyfunc_packaging.report.wording import name_figure, number
 from pyfunc_packaging.schema import Column, Tensor
 
 if TYPE_CHECKING:
@@ -105,8 +105,7 @@ def _engine(bundle: Bundle) -> str:
 
 def _quality(metrics: Mapping[str, Any]) -> str:
     values = ", ".join(
-        f"{TITLES[name][0] if name in TITLES else escape(name)} {number(value)}"
-        for name, value in metrics["figures"].items()
+        f"{escape(name_figure(name))} {number(value)}" for name, value in metrics["figures"].items()
     )
     return (
         f"{values}; {escape(str(metrics['target']))} on the {metrics['rows']:,} rows that"

@@ -13,7 +13,7 @@ from pyfunc_packaging.compatibility import compare_versions
 from pyfunc_packaging.errors import escape
 from pyfunc_packaging.manifest_facts import read_code, read_quality, read_seconds
 from pyfunc_packaging.model_sig import SIGNATURE
-from pyfunc_packaging.report.wording import TITLES, duration, number
+from pyfunc_packaging.report.wording import duration, name_figure, number
 from pyfunc_packaging.schema import Column, Tensor
 from pyfunc_packaging.terminal import make_console, print_table
 
@@ -129,7 +129,7 @@ def _lines(bundle: Bundle, facts: dict[str, Any]) -> Iterator[tuple[str, str]]:
     yield from _engine(bundle, facts)
     for each in read_quality(bundle):
         figures = ", ".join(
-            f"{_title(name)} {number(value)}" for name, value in each.figures.items()
+            f"{name_figure(name)} {number(value)}" for name, value in each.figures.items()
         )
         yield "quality", f"{each.target}: {figures}; on the {each.rows:,} rows given"
     yield "model", f"{reference['file']} ({reference.get('serialization')})"
@@ -141,10 +141,6 @@ def _lines(bundle: Bundle, facts: dict[str, Any]) -> Iterator[tuple[str, str]]:
     yield "made on", versions
     if facts["differences"]:
         yield "here", ", ".join(_installed(each) for each in facts["differences"])
-
-
-def _title(figure: str) -> str:
-    return TITLES[figure][0] if figure in TITLES else figure
 
 
 def _engine(bundle: Bundle, facts: dict[str, Any]) -> Iterator[tuple[str, str]]:

@@ -12,11 +12,39 @@ from typing import Any
 
 def is_watched() -> bool:
     """Whether a person sees what is printed: in a notebook, or in a terminal."""
+    return _is_notebook() or (sys.stderr is not None and sys.stderr.isatty())
+
+
+def _is_notebook() -> bool:
     ipython = sys.modules.get("IPython")
     shell = ipython.get_ipython() if ipython is not None else None
-    if shell is not None and "IPKernelApp" in shell.config:
-        return True
-    return sys.stderr is not None and sys.stderr.isatty()
+    return shell is not None and "IPKernelApp" in shell.config
+
+
+class _Output:
+    """A file whose last line is what a notebook shows, so that no line is left behind."""
+
+    #: By which tqdm knows that the bar may be one of blocks.
+    encoding = "utf-8"
+
+    def __init__(self) -> None:
+        self._handle: Any = None
+
+    def write(self, text: str) -> None:
+        from IPython import display
+
+        line = text.strip("\r\n")
+        if not line.strip():
+            return
+        content = {"text/plain": line}
+        if self._handle is None:
+            self._handle = display.DisplayHandle()  # type: ignore[no-untyped-call]  # not typed
+            self._handle.display(content, raw=True)
+        else:
+            self._handle.update(content, raw=True)
+
+    def flush(self) -> None:
+        """All is shown."""
 
 
 class Steps:
@@ -73,6 +101,13 @@ class Steps:
 
 def _make_bar(total: int, title: str) -> Any:
     with warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # without ipywidgets the bar is text, which is fine
-        from tqdm.auto import tqdm
-    return tqdm(total=total, desc=title, unit="step", leave=True)
+        # MLflow imports it, too, and nobody here misses the widgets that it would warn of
+        warnings.simplefilter("ignore")
+        import tqdm.auto
+
+    return tqdm.tqdm(
+        total=total,
+        desc=title,
+        file=_Output() if _is_notebook() else None,
+        bar_format="{desc} |{bar:20}| {n_fmt}/{total_fmt} [{elapsed}{postfix}]",
+    )

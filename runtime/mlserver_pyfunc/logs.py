@@ -22,6 +22,14 @@ VARIABLE = "PYFUNC_LOG_FORMAT"
 #: The id of the request that is being answered, as its client gave it.
 REQUEST_ID: ContextVar[str | None] = ContextVar("REQUEST_ID", default=None)
 
+#: What uvicorn says when each of its servers starts, in a format of its own; MLServer has said it.
+_CHATTER = (
+    "Started server process",
+    "Waiting for application startup",
+    "Application startup complete",
+    "Uvicorn running on",
+)
+
 #: Characters of an id that a line repeats; a client may send kilobytes.
 _MAX_ID = 200
 
@@ -82,6 +90,9 @@ def choose_logging(settings: Any) -> None:
     if chosen not in ("json", "text"):
         raise InvalidSetting(f"{VARIABLE} should be 'json' or 'text', found {chosen!r:.80}")
     if chosen == "text":
+        if not settings.debug:
+            # a filter, as every server of uvicorn's sets the level anew
+            logging.getLogger("uvicorn.error").addFilter(_is_news)
         return
     if settings.logging_settings:
         raise InvalidSetting(
@@ -90,6 +101,10 @@ def choose_logging(settings: Any) -> None:
         )
     logging.captureWarnings(True)
     settings.logging_settings = _configuration("DEBUG" if settings.debug else "INFO")
+
+
+def _is_news(record: logging.LogRecord) -> bool:
+    return record.levelno > logging.INFO or not str(record.msg).startswith(_CHATTER)
 
 
 def _configuration(level: str) -> dict[str, Any]:

@@ -164,12 +164,21 @@ class PyFuncServer(MLServer):  # type: ignore[misc]  # MLServer is not typed
             if self._stopped:
                 return
             raise
+        for model in models_settings or []:
+            logger.info("to try %s in a browser: %s", model.name, self._page(model.name))
         servers = [self._rest_server.start(), self._grpc_server.start()]
         if self._metrics_server:
             servers.append(self._metrics_server.start())
         if self._kafka_server:
             servers.append(self._kafka_server.start())
         await asyncio.gather(*servers)
+
+    def _page(self, name: str) -> str:
+        host = self._settings.host
+        # where every address is listened to, this machine's own is the one that a browser opens
+        host = {"0.0.0.0": "127.0.0.1", "::": "[::1]"}.get(host, host)  # noqa: S104 - compared only
+        host = f"[{host}]" if ":" in host.strip("[]") and not host.startswith("[") else host
+        return f"http://{host}:{self._settings.http_port}/v2/models/{name}/docs"
 
     async def stop(self, sig: int | None = None) -> None:
         """Stop serving, or stop loading; a second SIGINT waits for no client."""

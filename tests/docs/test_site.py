@@ -5,6 +5,7 @@ from __future__ import annotations
 import functools
 import http.server
 import os
+import re
 import shutil
 import subprocess
 import sys
@@ -57,6 +58,16 @@ def test_every_public_name_has_its_place(site: Path) -> None:
         page = reference[package.__name__]
         missing = {name for name in names if f'id="{package.__name__}.{name}"' not in page}
         assert missing == set()
+
+
+def test_every_page_has_a_title_and_a_description_of_its_own(site: Path) -> None:
+    pages = {file.name: file.read_text(encoding="utf-8") for file in site.glob("*.html")}
+    del pages["404.html"]
+    for kind in (r"<title>([^<]+)</title>", r'<meta name="description" content="([^"]+)"'):
+        found = {name: re.findall(kind, page) for name, page in pages.items()}
+        assert {name for name, texts in found.items() if len(texts) != 1} == set()
+        texts = [texts[0] for texts in found.values()]
+        assert len(set(texts)) == len(texts)
 
 
 def test_every_error_is_on_the_page(site: Path) -> None:

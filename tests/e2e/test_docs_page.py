@@ -75,4 +75,11 @@ def test_page_works_and_fits(
     page.click("#send")
     page.wait_for_function("document.getElementById('answer').textContent.startsWith('400')")
     assert "inputs do not match the signature" in page.inner_text("#answer")
+    assert page.get_attribute("#answer", "class") == "refused"
+    assert "answered in" in page.inner_text("#path")
+    # a server that is gone is said to be
+    page.route("**/infer", lambda route: route.abort())
+    page.click("#send")
+    page.wait_for_function("document.getElementById('answer').textContent.startsWith('no answer')")
+    assert page.is_enabled("#send")
     page.close()

@@ -14,13 +14,16 @@ import numpy as np
 import pandas as pd
 import pytest
 from playwright.sync_api import Browser
-from sklearn.ensemble import HistGradientBoostingClassifier
+from sklearn.compose import make_column_transformer
+from sklearn.ensemble import HistGradientBoostingClassifier, HistGradientBoostingRegressor
+from sklearn.pipeline import make_pipeline
 
 from pyfunc_packaging import build_pipeline, load_bundle, package_model
 
 pytestmark = pytest.mark.usefixtures("all_unchecked")
 
 HOSTILE = "<script>alert(1)</script><img src=x onerror=alert(2)>" + "W" * 60
+LONG = "the_average_number_of_rooms_in_a_household_of_the_block_group_" * 2
 
 
 @pytest.fixture(scope="module")
@@ -40,13 +43,33 @@ def hostile(synthetic: pd.DataFrame, tmp_path_factory: pytest.TempPathFactory) -
     return package_model(model, rows, y=level, path=path, name="Levels")
 
 
+@pytest.fixture(scope="module")
+def long(synthetic: pd.DataFrame, tmp_path_factory: pytest.TempPathFactory) -> Any:
+    """A regressor with names that fill three lines, a constant column and an empty one."""
+    rows = synthetic[["median_income", "ocean_proximity"]].head(1000)
+    rows = rows.set_axis([LONG, "kind " + LONG], axis=1).assign(same=1.0, empty=np.nan)
+    rows["kind " + LONG] += " as a survey has it: neither satisfied nor dissatisfied" * 3
+    target = synthetic["median_house_value"].head(1000).rename(LONG + "target")
+    model = HistGradientBoostingRegressor(random_state=0, max_iter=5)
+    numbers = make_column_transformer(("passthrough", [LONG, "same"]))
+    pipeline = make_pipeline(numbers, model).fit(rows, target)
+    path = tmp_path_factory.mktemp("long") / "bundle"
+    return package_model(pipeline, rows, y=target, path=path, name="Long")
+
+
 @pytest.mark.parametrize("scheme", ["light", "dark"])
 @pytest.mark.parametrize("width", [1400, 400])
-@pytest.mark.parametrize("which", ["california", "hostile"])
+@pytest.mark.parametrize("which", ["california", "hostile", "long"])
 def test_page_is_quiet_and_fits(
-    browser: Browser, california: Any, hostile: Any, which: str, width: int, scheme: Any
+    browser: Browser,
+    california: Any,
+    hostile: Any,
+    long: Any,
+    which: str,
+    width: int,
+    scheme: Any,
 ) -> None:
-    bundle = california[2] if which == "california" else hostile
+    bundle = {"california": california[2], "hostile": hostile, "long": long}[which]
     page = browser.new_page(viewport={"width": width, "height": 900}, color_scheme=scheme)
     messages: list[str] = []
     requests: list[str] = []
@@ -60,6 +83,12 @@ def test_page_is_quiet_and_fits(
     assert messages == []
     assert [url for url in requests if not url.startswith("data:")] == [address]
     assert page.evaluate("document.documentElement.scrollWidth") == width
+    # nothing is cut off in a card either; a matrix alone may be scrolled
+    cut = page.evaluate(
+        "[...document.querySelectorAll('.card:not(:has(.matrix)), .tile')]"
+        ".filter(each => each.scrollWidth > each.clientWidth).map(each => each.innerText)"
+    )
+    assert cut == []
     assert page.evaluate("document.scripts.length") == 0
     for heading in ("Quality", "Columns", "Pipeline", "Compilation", "Call it", "Signing"):
         assert page.get_by_role("heading", name=heading, exact=True).is_visible()
@@ -75,6 +104,19 @@ def test_page_is_quiet_and_fits(
     ink, paper = (sum(map(int, re.findall(r"\d+", colour)[:3])) / 765 for colour in contrast)
     assert abs(ink - paper) > 0.7
     assert (ink > paper) == (scheme == "dark")
+    page.close()
+
+
+def test_a_page_printed_from_a_dark_screen_is_dark_on_light(
+    browser: Browser, california: Any
+) -> None:
+    page = browser.new_page(color_scheme="dark")
+    page.goto((california[2].path / "report.html").as_uri())
+    page.emulate_media(media="print", color_scheme="dark")
+    colours = page.evaluate(
+        "[getComputedStyle(document.body).color, getComputedStyle(document.body).backgroundColor]"
+    )
+    assert colours == ["rgb(27, 34, 48)", "rgb(255, 255, 255)"]
     page.close()
 
 

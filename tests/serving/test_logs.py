@@ -84,6 +84,16 @@ def test_every_line_is_an_object(
     assert "0.25" not in server.log  # nor values
 
 
+def test_text_says_where_things_are_once(talking: Path, start_server: Callable[..., Any]) -> None:
+    server = start_server(talking, env={"PYFUNC_TRUST": "code"})
+    assert server.stop() == 0
+    page = f"http://127.0.0.1:{server.ports['http']}/v2/models/talking/docs"
+    assert server.log.count(page) == 1
+    assert server.log.count(f"HTTP server running on http://127.0.0.1:{server.ports['http']}") == 1
+    for chatter in ("Uvicorn running", "Started server process", "Application startup"):
+        assert chatter not in server.log
+
+
 def test_a_model_that_cannot_be_served(tmp_path: Path, start_server: Callable[..., Any]) -> None:
     server = start_server(tmp_path / "nothing", env=JSON, wait=False)
     assert server.process.wait(timeout=120) == 3

@@ -307,3 +307,38 @@ def test_panels_do_not_overlap_and_have_a_source_and_a_text() -> None:
             assert panel["datasource"] == {"type": "prometheus", "uid": "${datasource}"}
     identities = [panel["id"] for panel in DASHBOARD["panels"]]
     assert len(set(identities)) == len(identities)
+
+
+#: Panels that show what an alert looks at.
+ALERTED = {
+    "PyfuncFaults": "Requests that end with a 5xx",
+    "PyfuncSlow": "Duration of requests",
+    "PyfuncQueueFull": "Waiting requests",
+    "PyfuncUnseenCategories": "Unseen categories",
+    "PyfuncOutsideRange": "Outside the range",
+    "PyfuncMissingValues": "Missing values beyond training's",
+    "PyfuncPredictionShift": "Distance from training's predictions",
+}
+
+
+@pytest.mark.parametrize("alert", ALERTED)
+def test_a_panel_draws_the_threshold_of_its_alert(alert: str) -> None:
+    [panel] = [each for each in DASHBOARD["panels"] if each["title"] == ALERTED[alert]]
+    [rule] = [each for each in rules() if each["alert"] == alert]
+    base, step = panel["fieldConfig"]["defaults"]["thresholds"]["steps"]
+    assert (base["value"], step["color"]) == (None, "red")
+    assert str(step["value"]) in re.findall(r"> ([\d.]+)\s*$", rule["expr"], re.MULTILINE)
+    assert panel["fieldConfig"]["defaults"]["custom"]["thresholdsStyle"] == {"mode": "dashed"}
+
+
+def test_an_empty_panel_says_why() -> None:
+    texts = {
+        panel["title"]: panel["fieldConfig"]["defaults"]["noValue"]
+        for panel in DASHBOARD["panels"]
+        if panel["type"] != "row"
+    }
+    assert len(texts) == 15
+    assert all(text[:2] == "No" for text in texts.values())
+    # half of this row is empty for every model, and names the other half
+    assert "Labels of classifiers" in texts["Distribution of predictions"]
+    assert "Distribution of predictions" in texts["Labels of classifiers"]

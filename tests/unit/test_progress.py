@@ -25,7 +25,7 @@ def test_every_step_is_named(capfd):
     assert "package m" in shown
     assert "write" in shown
     assert "check" in shown
-    assert "2/2" in shown
+    assert "2/2 [" in shown
     assert shown.rstrip().endswith("done]")
 
 

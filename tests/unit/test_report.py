@@ -16,6 +16,7 @@ from sklearn.neighbors import KNeighborsRegressor
 from pyfunc_packaging.profile import profile
 from pyfunc_packaging.report import REPORT_FILE, Subject, write_report
 from pyfunc_packaging.report.evaluation import Target, evaluate
+from pyfunc_packaging.report.highlights import describe_target
 from pyfunc_packaging.report.importance import permutation_importance
 from pyfunc_packaging.report.metrics import by_category, by_decile, figures
 from pyfunc_packaging.report.render import render
@@ -84,6 +85,47 @@ def test_classification_has_its_figures(classification):
     assert "Confusion matrix" in html
     assert "Calibration" in html
     assert "Predicted against actual" not in html
+
+
+def test_what_stands_out_is_said_first(rows, classification):
+    rows = rows.assign(city=["Rome", "Oslo"] * 100, same=1.0, empty=np.nan, gappy=rows["a"])
+    rows.loc[:49, "gappy"] = np.nan
+    y = (3 * rows["a"]).rename("price")
+    # ten times as wrong in Oslo, and too low
+    found = y - np.where(rows["city"] == "Oslo", 10.0, 1.0)
+    subject = make_subject(_Ignores().fit(rows, y), rows, found)
+    html, _ = render(subject)
+    titles = re.findall(r"<dt>([A-Z][^<]+)</dt><dd>([^<]+)</dd>", html)
+    assert dict(titles) == {
+        "Depends most on": "a",
+        "Least right": (
+            "city Oslo: mean error 10, 1.8 times that of all rows; 10 too high on average"
+        ),
+        "No value at all": "empty",
+        "Always the same": "same",
+        "Often missing": "gappy (25.0%)",
+    }
+    # of a classifier, which labels it takes for one another
+    target = Target(
+        "a", "a", ("x", "y"), np.arange(4), np.array([0, 0, 0, 1]), np.array([0, 1, 1, 1])
+    )
+    assert describe_target(target, None, [], {}) == [
+        ("Mistaken most often", "x is taken for y in 2 of its 3 rows")
+    ]
+    assert "Mistaken most often" in render(classification)[0]
+
+
+def test_numbers_of_a_column_have_digits_alike(rows):
+    y = (30_000 * rows["a"]).rename("price")
+    html, _ = render(make_subject(_Ignores().fit(rows, y), rows, y + rows["b"] * 100))
+    table = html[html.index("Error by tenth") :]
+    cells = re.findall(r'<td class="right">([^<]+)</td>', table[: table.index("</table>")])
+    errors, biases = cells[1::3], cells[2::3]
+    assert len(errors) == len(biases) == 10
+    # a real minus, and as many decimals in each
+    assert any(bias.startswith("−") for bias in biases)
+    decimals = {len(cell.partition(".")[2]) for cell in errors}
+    assert len(decimals) == 1
 
 
 def test_three_classes_of_integers(rows):

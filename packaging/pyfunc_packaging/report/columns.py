@@ -103,6 +103,6 @@ def _histogram(subject: Subject, column: Column) -> tuple[list[float], str, str]
         return [], "", ""
     low, high = np.quantile(cells, (_TAIL, 1 - _TAIL))
     counts, edges = np.histogram(cells[(cells >= low) & (cells <= high)], bins=_BINS)
-    if counts.max() == 0:
+    if counts.max() == 0 or low == high:
         return [], "", ""
     return (counts / counts.max()).round(3).tolist(), number(edges[0]), number(edges[-1])

@@ -13,7 +13,7 @@ from sklearn import metrics
 
 from pyfunc_packaging.profile import MAX_CATEGORIES
 from pyfunc_packaging.report.evaluation import Evaluation, Target
-from pyfunc_packaging.report.wording import number
+from pyfunc_packaging.report.wording import minus, number
 from pyfunc_packaging.schema import Column
 
 Array = npt.NDArray[Any]
@@ -112,8 +112,9 @@ def by_decile(target: Target) -> list[Group]:
     if len(edges) < 3:
         return []
     places = np.clip(np.searchsorted(edges, target.actual, side="right") - 1, 0, len(edges) - 2)
+    texts = [minus(number(edge)) for edge in edges]
     return [
-        _group(target, f"{number(edges[place])} to {number(edges[place + 1])}", places == place)
+        _group(target, f"{texts[place]} to {texts[place + 1]}", places == place)
         for place in range(len(edges) - 1)
         if (places == place).any()
     ]

@@ -39,7 +39,7 @@ _SETTINGS: Any = {
     "path.simplify": True,
 }
 #: Up to so many rows each gets a dot; more are shown as how many there are in a cell.
-_MAX_DOTS = 500
+MAX_DOTS = 500
 _CELLS = 44
 _SHADES = 6
 
@@ -86,7 +86,7 @@ def calibration(right: Array, chance: Array, label: str, key: str) -> str:
 
 
 def _cloud(axes: Axes, x: Array, y: Array) -> None:
-    if len(x) <= _MAX_DOTS:
+    if len(x) <= MAX_DOTS:
         axes.plot(x, y, linestyle="", marker="o", markersize=4, color=_ACCENT, alpha=0.45, mew=0)
         return
     counts, columns, lines = np.histogram2d(x, y, bins=_CELLS)
@@ -116,7 +116,7 @@ def _cloud(axes: Axes, x: Array, y: Array) -> None:
 def _svg(draw: Any, key: str, *, plain: bool = False) -> str:
     """Draw on new axes; an ``<svg>`` element whose ids start with ``key``."""
     with mpl.rc_context(_SETTINGS):
-        figure = Figure(figsize=(5.2, 3.9), layout="constrained")
+        figure = Figure(figsize=(4.7, 3.5), layout="constrained")
         figure.patch.set_alpha(0)
         FigureCanvasSVG(figure)
         axes = figure.add_subplot()
@@ -125,8 +125,10 @@ def _svg(draw: Any, key: str, *, plain: bool = False) -> str:
         axes.grid(color=_INK, alpha=0.12, linewidth=0.8)
         axes.set_axisbelow(True)
         if not plain:
-            axes.xaxis.set_major_formatter(EngFormatter(sep=""))
-            axes.yaxis.set_major_formatter(EngFormatter(sep=""))
+            for axis in (axes.xaxis, axes.yaxis):
+                # thousands have a letter; what is small has none that people know
+                if np.abs(axis.get_view_interval()).max() >= 1000:
+                    axis.set_major_formatter(EngFormatter(sep=""))
         buffer = io.StringIO()
         nothing = dict.fromkeys(("Date", "Creator", "Format", "Type"))
         figure.savefig(buffer, format="svg", metadata=nothing)

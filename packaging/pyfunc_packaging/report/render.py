@@ -13,11 +13,20 @@ from pyfunc_packaging.calling import GRPC, REST, make_calls
 from pyfunc_packaging.report import plots
 from pyfunc_packaging.report.columns import describe_columns
 from pyfunc_packaging.report.evaluation import Evaluation, Target, evaluate
+from pyfunc_packaging.report.highlights import describe_gaps, describe_target
 from pyfunc_packaging.report.importance import permutation_importance
 from pyfunc_packaging.report.metrics import by_category, by_decile, figures
 from pyfunc_packaging.report.steps import describe_steps, final_estimator
 from pyfunc_packaging.report.subject import Subject
-from pyfunc_packaging.report.wording import TITLES, duration, number
+from pyfunc_packaging.report.wording import (
+    TITLES,
+    duration,
+    figure_texts,
+    minus,
+    number,
+    numbers,
+    share,
+)
 from pyfunc_packaging.schema import Column, Tensor
 
 #: Targets and labels beyond these have their figures, but no plots and no matrix.
@@ -52,6 +61,9 @@ def render(subject: Subject) -> tuple[str, list[dict[str, Any]]]:
     environment = jinja2.Environment(autoescape=True, trim_blocks=True, lstrip_blocks=True)
     environment.undefined = jinja2.StrictUndefined
     environment.filters["number"] = number
+    environment.filters["numbers"] = numbers
+    environment.filters["share"] = share
+    environment.filters["minus"] = minus
     environment.filters["duration"] = duration
     environment.globals["titles"] = TITLES
     source = importlib.resources.files(__package__).joinpath("template.html").read_text("utf-8")
@@ -68,6 +80,7 @@ def render(subject: Subject) -> tuple[str, list[dict[str, Any]]]:
             if evaluation
         ],
         cards=describe_columns(subject),
+        gaps=describe_gaps(subject.schema.columns, subject.profile["columns"], len(subject.rows)),
         outputs=[_output(output) for output in subject.schema.outputs],
         calls=make_calls(subject.name, subject.golden["request"], subject.golden["response"]),
         addresses=(REST, GRPC),
@@ -80,13 +93,18 @@ def _section(
     place: int, target: Target, facts: dict[str, Any], evaluation: Evaluation, subject: Subject
 ) -> dict[str, Any]:
     shown = place < _MAX_PLOTTED
+    deciles = by_decile(target) if shown else []
+    categories = by_category(target, evaluation, subject.schema.columns) if shown else {}
+    importances = permutation_importance(target, evaluation) if shown else None
     return {
         **facts,
+        "texts": figure_texts(facts["figures"]),
+        "highlights": describe_target(target, importances, deciles, categories) if shown else [],
         "plots": _plots(place, target) if shown else [],
         "matrix": _matrix(target) if shown else None,
-        "deciles": by_decile(target) if shown else [],
-        "categories": by_category(target, evaluation, subject.schema.columns) if shown else {},
-        "importances": permutation_importance(target, evaluation) if shown else None,
+        "deciles": deciles,
+        "categories": categories,
+        "importances": importances,
     }
 
 
@@ -98,17 +116,18 @@ def _plots(place: int, target: Target) -> list[tuple[str, str, Markup]]:
         if np.abs((actual, predicted)).max() > 1e300:
             return []  # no axis reaches so far
         off = predicted - actual
+        mean, low, high = numbers((off.mean(), np.quantile(off, 0.05), np.quantile(off, 0.95)))
+        dense = "; stronger cells hold more rows" if len(off) > plots.MAX_DOTS else ""
         return [
             (
                 "Predicted against actual",
-                "The nearer to the line, the better; stronger cells hold more rows.",
+                f"The nearer to the line, the better{dense}.",
                 _markup(plots.predicted_against_actual(actual, predicted, key)),
             ),
             (
                 "Residuals",
-                f"Predicted minus actual: {number(float(np.mean(off)))} on average; nine of ten"
-                f" lie between {number(float(np.quantile(off, 0.05)))} and"
-                f" {number(float(np.quantile(off, 0.95)))}.",
+                f"Predicted minus actual: {mean} on average; nine of ten lie between {low}"
+                f" and {high}.",
                 _markup(plots.residuals(actual, predicted, key)),
             ),
         ]
