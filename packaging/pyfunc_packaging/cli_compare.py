@@ -75,6 +75,9 @@ def compare(
     A model that runs code when it is loaded needs PYFUNC_TRUST, as for a server; with
     PYFUNC_VERIFY_KEY, both have to be signed.
     """
+    if rows is None and (input_format or missing):
+        option = "--input-format" if input_format else "--missing"
+        raise click.UsageError(f"{option} says how --input is read; add --input FILE")
     from pyfunc_packaging.comparison_view import show
 
     try:

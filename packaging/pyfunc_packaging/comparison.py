@@ -12,7 +12,7 @@ from typing import Any
 
 from pyfunc_packaging.bundle import Bundle, load_bundle
 from pyfunc_packaging.compatibility import check_versions
-from pyfunc_packaging.errors import ModelFailure, PyFuncError, UnsuitableData
+from pyfunc_packaging.errors import InvalidArgument, ModelFailure, PyFuncError, UnsuitableData
 from pyfunc_packaging.frame import from_frame
 from pyfunc_packaging.manifest_facts import Quality, read_quality, read_seconds
 from pyfunc_packaging.prediction_changes import (
@@ -112,6 +112,11 @@ def compare_bundles(
         ...
     pyfunc_packaging.errors.BundleNotFound: no/such/place: no such directory; ...
     """
+    if rows is not None and (str(rows) == "-" or rows.is_fifo()):
+        raise InvalidArgument(
+            f"{rows}: expected a file, found a pipe; the rows are read twice, once for each model,"
+            f" so save them first"
+        )
     sides = _Side.read("A", a), _Side.read("B", b)
     old, new = (side.bundle for side in sides)
     changes = compare_signatures(

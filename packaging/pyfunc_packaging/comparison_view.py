@@ -71,7 +71,8 @@ def _signature(console: Console, signature: _Facts) -> None:
         _heading(console, "signature", "the same")
         return
     count = sum(change["breaking"] for change in changes)
-    verdict = f"{count} of {len(changes)} changes break callers of A"
+    verb = "breaks" if count == 1 else "break"
+    verdict = f"{count} of {len(changes)} changes {verb} callers of A"
     _heading(console, "signature", verdict, "red" if count else "green")
     table = _table("", "", "", "")
     table.show_header = False

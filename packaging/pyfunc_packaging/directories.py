@@ -96,7 +96,13 @@ def staging_beside(path: Path) -> Iterator[Path]:
     """
     prefix = f".{path.name}-staging-"
     with writing(path):
-        path.parent.mkdir(parents=True, exist_ok=True)
+        try:
+            path.parent.mkdir(parents=True, exist_ok=True)
+        except (FileExistsError, NotADirectoryError, FileNotFoundError) as error:
+            raise CannotWrite(
+                f"{path}: expected a folder in {path.parent}, and none can be there"
+                f" ({error.strerror}); choose another path"
+            ) from error
         _remove_abandoned(path.parent, prefix)
         staging = Path(tempfile.mkdtemp(prefix=prefix, dir=path.parent))
     lock = _lock(staging)

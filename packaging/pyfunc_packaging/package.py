@@ -6,6 +6,7 @@ import errno
 import importlib.metadata
 import os
 import platform
+import re
 import shutil
 import warnings
 from collections.abc import Mapping, Sequence
@@ -59,6 +60,8 @@ from pyfunc_packaging.trial import make_schema
 
 #: Rows of which the predictions are summarised.
 _PROFILED_ROWS = 5000
+#: What MLflow takes for an alias; a bundle would be registered before it says so.
+_ALIAS = re.compile(r"(?!(?i:latest|v\d+)$)[\w-]+")
 #: Modules of this library that a bundle needs where the library is not installed.
 _LIBRARY = (
     "__init__",
@@ -166,6 +169,8 @@ def package_model(
     NotCompilable
         If ``compile="require"`` and the model cannot be compiled exactly; the message names the
         step and the reason.
+    InvalidArgument
+        If an argument cannot be what it should be: a path in S3, a name that no URL can hold.
     BundleExists
         If something is at ``path`` and ``overwrite`` is not set.
     CannotWrite
@@ -187,7 +192,14 @@ def package_model(
     array([40.])
     >>> folder.cleanup()
     """
+    if isinstance(path, str) and "://" in path:
+        raise InvalidArgument(
+            f"path should be a folder on this machine, found {path!r}; package there, and upload"
+            f" the bundle, or let MLflow do so with log=True"
+        )
     path = Path(path)
+    if output_name is not None and not (isinstance(output_name, str) and output_name):
+        raise InvalidArgument(f"output_name should be a text, found {output_name!r}")
     for argument, value in (
         ("code_paths", code_paths),
         ("extra_pip_requirements", extra_pip_requirements),
@@ -251,6 +263,11 @@ def _check_arguments(
     if alias is not None and registered is None:
         raise InvalidArgument(
             f"alias={alias!r} needs a registered model to belong to; pass registered_model_name="
+        )
+    if alias is not None and not (isinstance(alias, str) and _ALIAS.fullmatch(alias)):
+        raise InvalidArgument(
+            f"alias should consist of letters, digits, '_' and '-', and be neither 'latest' nor a"
+            f" version such as 'v1', found {alias!r}"
         )
     if path.is_symlink() or (path.exists() and not path.is_dir()):
         raise BundleExists(f"{path}: something that is no directory is there; choose another path")

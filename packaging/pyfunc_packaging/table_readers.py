@@ -6,6 +6,7 @@ of CSV or JSON lines stays the text that it is.
 
 from __future__ import annotations
 
+import stat
 from collections.abc import Generator, Sequence
 from pathlib import Path
 from typing import IO, Any
@@ -18,7 +19,7 @@ from pyfunc_packaging.csv_reader import CsvReader
 from pyfunc_packaging.errors import InvalidArgument, UnsuitableData
 from pyfunc_packaging.json_reader import JsonReader
 from pyfunc_packaging.schema import Column
-from pyfunc_packaging.table_formats import FORMATS
+from pyfunc_packaging.table_formats import FORMATS, PIPED
 
 
 def open_reader(
@@ -55,6 +56,8 @@ def open_reader(
     >>> [block.columns["id"].to_pylist() for block in reader.blocks(10)]
     [[b'007']]
     """
+    if isinstance(source, Path):
+        _check_file(source, kind)
     try:
         reader: Any
         if kind == "csv":
@@ -84,6 +87,23 @@ def open_reader(
         )
     result: Reader = reader
     return result
+
+
+def _check_file(path: Path, kind: str) -> None:
+    """Say of what is no file that it is none, before pyarrow says it in its own words."""
+    try:
+        mode = path.stat().st_mode
+    except OSError as error:
+        raise InvalidArgument(f"{path}: cannot be read ({error.strerror})") from error
+    if stat.S_ISDIR(mode):
+        raise InvalidArgument(f"{path}: expected a file, found a directory; name a file in it")
+    # only JSON lines are read from a path without looking back
+    if not stat.S_ISREG(mode) and kind != "jsonl":
+        ways = "save it as one, or send it to standard input, which is -"
+        raise InvalidArgument(
+            f"{path}: expected a file, found a pipe or a device;"
+            f" {ways if kind in PIPED else 'save it as one'}"
+        )
 
 
 class ParquetReader:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import shutil
 import subprocess
 from pathlib import Path
@@ -325,3 +326,21 @@ def test_rows_that_the_old_model_does_not_take(
     assert (result.exit_code, result.stdout) == (1, "")
     assert words in result.stderr
     assert result.stderr.count("\n") == 1
+
+
+def test_rows_that_can_be_read_only_once(bundles: dict[str, Path], tmp_path: Path) -> None:
+    os.mkfifo(tmp_path / "pipe")
+    for rows in ("-", str(tmp_path / "pipe")):
+        options = ["--input", rows, "--input-format", "jsonl"]
+        command = ["compare", str(bundles["ten"]), str(bundles["twenty"]), *options]
+        result = CliRunner().invoke(main, command)
+        assert (result.exit_code, result.stdout) == (1, "")
+        assert result.stderr == (
+            f"Error: {rows}: expected a file, found a pipe; the rows are read twice, once for each"
+            f" model, so save them first\n"
+        )
+
+
+def test_one_change_breaks(bundles: dict[str, Path]) -> None:
+    result = CliRunner().invoke(main, ["compare", str(bundles["ten"]), str(bundles["more"])])
+    assert "signature: 1 of 1 changes breaks callers of A" in result.stdout

@@ -61,6 +61,8 @@ def assert_one_line(result: Any, status: int) -> str:
             "compare a b --fail-on x",
             "invalid value for '--fail-on': 'x' is not one of 'breaking', 'predictions'; see",
         ),
+        ("compare a b --input-format csv", "--input-format says how --input is read; add --input"),
+        ("compare a b --missing NA", "--missing says how --input is read; add --input FILE"),
         ("serve --http-port 65536 a", "invalid value for '--http-port': 65536 is not in the range"),
         (
             "completion tcsh",

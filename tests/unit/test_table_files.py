@@ -2,6 +2,7 @@
 
 import io
 import json
+import os
 
 import numpy as np
 import pandas as pd
@@ -342,8 +343,21 @@ def test_text_in_parquet_is_no_number():
 
 def test_a_file_that_is_not_there(tmp_path):
     for kind in ("csv", "jsonl", "parquet", "arrow"):
-        with pytest.raises(InvalidArgument, match="rows: cannot be read"):
+        with pytest.raises(InvalidArgument, match=r"rows: cannot be read \(No such file or dir"):
             open_reader(tmp_path / "rows", kind, [])
+        with pytest.raises(InvalidArgument, match="expected a file, found a directory"):
+            open_reader(tmp_path, kind, [])
+
+
+def test_a_pipe_by_its_name(tmp_path):
+    pipe = tmp_path / "rows"
+    os.mkfifo(pipe)
+    with pytest.raises(
+        InvalidArgument, match=r"found a pipe or a device; .* standard input, which"
+    ):
+        open_reader(pipe, "csv", CITY)
+    with pytest.raises(InvalidArgument, match=r"found a pipe or a device; save it as one$"):
+        open_reader(pipe, "parquet", CITY)
 
 
 # --- writers --------------------------------------------------------------------------------
