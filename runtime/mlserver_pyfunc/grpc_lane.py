@@ -11,7 +11,6 @@ import time
 from collections.abc import Sequence
 from typing import Any
 
-from mlserver.errors import MLServerError
 from mlserver.grpc import dataplane_pb2 as pb
 from mlserver.grpc.converters import _FIELDS
 from mlserver.handlers import DataPlane
@@ -65,6 +64,8 @@ class GRPCLane:
         shape = request.inputs[0].shape
         if shape and shape[0] > model.prompt_rows:
             return None  # before anything is unpacked
+        if len(request.inputs) > len(model.schema.inputs):
+            return None
         try:
             inputs = _read_raw(request) if raw else _read_plain(request, model)
             if inputs is None or not model.is_prompt(inputs):
@@ -75,15 +76,15 @@ class GRPCLane:
         REQUEST_ID.set(request.id)  # each call has a context of its own
         try:
             outputs = model.infer_now(inputs, (), {}, times)
-        except MLServerError as error:  # refused by the model, or its failure: it was asked
-            target.fail(error, began)
+            predicted = time.perf_counter()
+            response = _make_response(request.id, target.head(request.id), outputs, raw=raw)
+            times.encode += time.perf_counter() - predicted
+            context.set_trailing_metadata(
+                tuple((name.decode(), value.decode()) for name, value in target.headers(request.id))
+            )
+        except Exception as error:  # refused by the model, or a failure: it was asked
+            target.count_failure(error, began)
             raise
-        predicted = time.perf_counter()
-        response = _make_response(request.id, target.head(request.id), outputs, raw=raw)
-        times.encode += time.perf_counter() - predicted
-        context.set_trailing_metadata(
-            tuple((name.decode(), value.decode()) for name, value in target.headers(request.id))
-        )
         target.succeed(time.perf_counter() - began, times)
         return response
 
