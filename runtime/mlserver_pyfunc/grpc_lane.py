@@ -29,6 +29,9 @@ from pyfunc_packaging.errors import InvalidRequest
 #: Where a message has the elements of a datatype that a plain request has.
 _CONTENTS = {"FP64": "fp64_contents", "INT64": "int64_contents", "BYTES": "bytes_contents"}
 
+#: Bytes of one input that are read on the event loop at most.
+_SMALL = 32 * 1024
+
 
 class GRPCLane:
     """Answers ``ModelInfer``.
@@ -96,6 +99,8 @@ def _read_plain(request: pb.ModelInferRequest, model: PyFuncRuntime) -> Decoded 
         found = tensor.contents.ListFields()
         if len(found) != 1 or found[0][0].name != _CONTENTS.get(datatype) or tensor.parameters:
             return None
+        if len(found[0][1]) > model.prompt_rows:
+            return None  # before it is unpacked
         elements = list(found[0][1])
         if datatype == "BYTES":
             try:
@@ -121,7 +126,7 @@ def _read_raw(request: pb.ModelInferRequest) -> list[EnvelopeInput] | None:
         return None
     inputs = []
     for tensor, content in zip(request.inputs, request.raw_input_contents, strict=True):
-        if tensor.parameters or tensor.HasField("contents"):
+        if tensor.parameters or tensor.HasField("contents") or len(content) > _SMALL:
             return None
         shape = list(tensor.shape)
         datatype, data = read_tensor(tensor.name, tensor.datatype, shape, content)

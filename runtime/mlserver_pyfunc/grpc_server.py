@@ -6,8 +6,11 @@ by the model of the first, under the id of the first, and leaves tracebacks when
 
 from __future__ import annotations
 
+import asyncio
 import signal
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
+from concurrent.futures import ThreadPoolExecutor
+from functools import partial
 from typing import Any
 
 import grpc
@@ -17,6 +20,7 @@ from mlserver.grpc import dataplane_pb2 as pb
 from mlserver.grpc.converters import ModelInferRequestConverter, ModelInferResponseConverter
 from mlserver.grpc.logging import logger
 from mlserver.grpc.utils import STATUS_CODE_MAPPING
+from mlserver.types import InferenceRequest
 from mlserver.utils import insert_headers
 
 from mlserver_pyfunc.fast_lane import is_wanted
@@ -31,6 +35,10 @@ from pyfunc_packaging.errors import InvalidRequest, ModelFailure, PyFuncError
 #: clients take 8 KiB: one that gets more sees another status.
 _MAX_DETAILS = 2000
 
+#: Bytes of a message that is unpacked in a thread: it would hold up the event loop, and the probes
+#: with it, for several milliseconds.
+_LARGE = 64 * 1024
+
 
 class PyFuncGRPCServer(GRPCServer):  # type: ignore[misc]  # MLServer is not typed
     """Answers inference requests and streams of them; the rest is MLServer's."""
@@ -39,6 +47,8 @@ class PyFuncGRPCServer(GRPCServer):  # type: ignore[misc]  # MLServer is not typ
         super().__init__(*args)
         self._lane = GRPCLane(self._data_plane) if is_wanted(self._settings) else None
         self._targets = Targets(self._data_plane)
+        #: Unpacks large messages, one after the other.
+        self._reader = ThreadPoolExecutor(max_workers=1, thread_name_prefix="grpc-reader")
 
     def _create_server(self) -> Any:
         STATUS_CODE_MAPPING.update(GRPC_STATUSES)  # MLServer would call them all UNKNOWN
@@ -105,19 +115,30 @@ class PyFuncGRPCServer(GRPCServer):  # type: ignore[misc]  # MLServer is not typ
         mlserver.errors.MLServerError
             If the request is refused.
         """
-        raw = bool(request.raw_input_contents)
+        large = request.ByteSize() > _LARGE
         try:
-            check_request(request)
+            payload = await self._call(_read, request, large=large)
         except PyFuncError as error:
             self._targets.refuse(request.model_name, request.model_version, error)
             raise to_mlserver_error(error) from error
-        payload = ModelInferRequestConverter.to_types(request)
         insert_headers(payload, dict(context.invocation_metadata()))
         result = await self._data_plane.infer(
             payload=payload, name=request.model_name, version=request.model_version
         )
         self._inference_servicer._SetTrailingMetadata(result, context)
-        return ModelInferResponseConverter.from_types(result, use_raw=raw)
+        raw = bool(request.raw_input_contents)
+        return await self._call(
+            ModelInferResponseConverter.from_types, result, large=large, use_raw=raw
+        )
+
+    async def _call(
+        self, function: Callable[..., Any], *given: Any, large: bool, **more: Any
+    ) -> Any:
+        """Call a function, in a thread if what it is given is large."""
+        if not large:
+            return function(*given, **more)
+        loop = asyncio.get_running_loop()
+        return await loop.run_in_executor(self._reader, partial(function, *given, **more))
 
     async def _model_ready(self, request: pb.ModelReadyRequest, context: Any) -> Any:
         try:
@@ -130,6 +151,18 @@ class PyFuncGRPCServer(GRPCServer):  # type: ignore[misc]  # MLServer is not typ
         for item in response.models:
             item.state = item.state.removeprefix("State.")  # MLServer says how Python prints it
         return response
+
+
+def _read(request: pb.ModelInferRequest) -> InferenceRequest:
+    """A request in MLServer's types.
+
+    Raises
+    ------
+    PyFuncError
+        If it is none.
+    """
+    check_request(request)
+    return ModelInferRequestConverter.to_types(request)
 
 
 async def _refuse(context: Any, error: MLServerError) -> None:

@@ -306,6 +306,63 @@ def test_too_many_inputs_are_refused_before_they_are_unpacked(
     assert (count(server) - before)["too_large"] == 1
 
 
+def test_probes_are_answered_while_a_large_message_is_read(server: Any, stub: Any) -> None:
+    """Ten million empty texts: reading them held up the event loop for nine seconds."""
+    request = pb.ModelInferRequest(model_name="moody")
+    request.inputs.add(name="x", datatype="BYTES", shape=[1])
+    request.raw_input_contents.append(bytes(40_000_000))
+    waits = []
+    reading = stub.ModelInfer.future(request, timeout=PATIENCE)
+    while not reading.done():
+        began = time.monotonic()
+        assert server.request("/v2/health/live").status == 200
+        waits.append(time.monotonic() - began)
+        time.sleep(0.01)
+    assert reading.code() is grpc.StatusCode.INVALID_ARGUMENT
+    assert "expected 1 elements, the bytes have 10000000" in reading.details()
+    assert max(waits) < 2
+
+
+def test_a_model_that_is_loaded_again_answers_all_the_while(server: Any) -> None:
+    """Calls and streams that began before go on with the new one."""
+
+    async def run() -> tuple[list[list[float]], list[list[float]]]:
+        called, streamed, done = [], [], False
+        async with grpc.aio.insecure_channel(f"127.0.0.1:{server.ports['grpc']}") as channel:
+            own = GRPCInferenceServiceStub(channel)
+
+            async def call_on(cell: float) -> None:
+                while not done:
+                    called.append(read(await own.ModelInfer(ask_for(cell), timeout=PATIENCE)))
+
+            async def send() -> Any:
+                while not done:
+                    yield ask_for(400.0)
+                    await asyncio.sleep(0.01)
+
+            async def stream() -> None:
+                async for answer in own.ModelStreamInfer(send(), timeout=PATIENCE):
+                    streamed.append(read(answer))
+
+            tasks = [asyncio.create_task(work) for work in (call_on(300.0), stream())]
+            for _ in range(3):
+                seen = len(called), len(streamed)
+                await own.RepositoryModelLoad(pb.RepositoryModelLoadRequest(model_name="moody"))
+                while len(called) < seen[0] + 5 or len(streamed) < seen[1] + 5:
+                    assert not any(task.done() for task in tasks)
+                    await asyncio.sleep(0.01)
+            done = True
+            await asyncio.gather(*tasks)
+        return called, streamed
+
+    log = len(server.log)
+    called, streamed = asyncio.run(run())
+    assert called == [[300.0]] * len(called)
+    assert streamed == [[400.0]] * len(streamed)
+    assert server.log[log:].count("Reloaded model 'moody' successfully") == 3
+    assert "Traceback" not in server.log[log:]
+
+
 # --- the end ------------------------------------------------------------------------------------
 
 
