@@ -81,6 +81,11 @@ class PyFuncGRPCServer(GRPCServer):  # type: ignore[misc]  # MLServer is not typ
         )
         return server
 
+    def _get_options(self) -> list[tuple[str, Any]]:
+        """The limit is for what clients send; what was predicted for that is not withheld."""
+        options = dict(super()._get_options())
+        return list({**options, "grpc.max_send_message_length": -1}.items())
+
     async def stop(self, sig: int | None = None) -> None:
         """Take no new calls, and give those under way the time that HTTP requests get."""
         logger.info("Waiting for gRPC server shutdown")

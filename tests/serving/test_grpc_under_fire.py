@@ -363,6 +363,34 @@ def test_a_model_that_is_loaded_again_answers_all_the_while(server: Any) -> None
     assert "Traceback" not in server.log[log:]
 
 
+@pytest.mark.parametrize("lane", ["on", "off"])
+def test_the_limit_of_a_message_is_that_of_a_request(
+    start_server: Callable[..., Any], moody: Path, lane: str
+) -> None:
+    """To the byte; the answer to a request that fits may be larger."""
+    limit = 100_000
+    env = {**TRUSTED, "PYFUNC_FAST_LANE": lane, "PYFUNC_MAX_BODY_BYTES": str(limit)}
+    server = start_server(moody, env=env)
+    rows = limit - 1000
+    request = pb.ModelInferRequest(model_name="moody")
+    request.inputs.add(name="x", datatype="INT8", shape=[rows])
+    request.raw_input_contents.append(b"\x64" * rows)
+    with grpc.insecure_channel(f"127.0.0.1:{server.ports['grpc']}") as channel:
+        own = GRPCInferenceServiceStub(channel)
+        for size in (limit, limit + 1):
+            request.id = "i" * 500
+            request.id += "i" * (size - request.ByteSize())
+            assert request.ByteSize() == size
+            if size == limit:
+                [answer] = own.ModelInfer(request, timeout=PATIENCE).raw_output_contents
+                assert answer == pd.Series([100.0] * rows).to_numpy().tobytes()
+                continue
+            status, words = refusal(own.ModelInfer, request)
+            assert status is grpc.StatusCode.RESOURCE_EXHAUSTED
+            assert "larger than max (100001 vs. 100000)" in words
+    assert count(server)["pyfunc_requests_total"] == 1
+
+
 # --- the end ------------------------------------------------------------------------------------
 
 
