@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import gzip
 import json
 import os
@@ -15,7 +16,7 @@ import urllib.request
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, Self
 
 import pandas as pd
 import pytest
@@ -32,10 +33,20 @@ os.environ.setdefault("OMP_NUM_THREADS", "1")
 PATIENCE = 120
 
 
+class NoProcess(contextlib.nullcontext[Any]):
+    """Stands in for the process that loads a new bundle."""
+
+    def __enter__(self) -> Self:
+        return self
+
+    def check(self, path: Path) -> None:
+        """Take it for good."""
+
+
 def _unchecked() -> Iterator[None]:
     """A mock: no bundle is loaded in a new process, which takes seconds; others do it for real."""
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr("pyfunc_packaging.package.check_in_subprocess", lambda path: None)
+        patch.setattr("pyfunc_packaging.package.NewProcess", NoProcess)
         yield
 
 
@@ -177,9 +188,11 @@ def start_program(
         return server
 
     yield start
-    for server in servers:
-        if server.process.poll() is None:
-            server.stop()
+    running = [server for server in servers if server.process.poll() is None]
+    for server in running:  # all at once: each waits a second for its clients
+        server.process.send_signal(signal.SIGTERM)
+    for server in running:
+        server.stop()
 
 
 @pytest.fixture(scope="session")

@@ -22,53 +22,75 @@ from pyfunc_packaging.modules import library_folders
 TIMEOUT = 300.0
 
 
-def check_in_subprocess(path: Path) -> None:
-    """Load the bundle through ``mlflow.pyfunc.load_model`` in a new process; compare golden rows.
+class NewProcess:
+    """A new process that will load a bundle; it imports what that takes before there is one.
 
-    Parameters
-    ----------
-    path : pathlib.Path
-
-    Raises
-    ------
-    NotPortable
-        If it does not load there, or predicts something else.
+    Examples
+    --------
+    >>> with NewProcess() as process:
+    ...     process.check(Path("no/such/bundle"))
+    Traceback (most recent call last):
+        ...
+    pyfunc_packaging.errors.NotPortable: the packaged model does not work in a new process: ...
     """
-    here = Path(__file__).resolve().parent.parent
-    libraries = [str(folder) for folder in (*library_folders(), here)]
-    program = (
-        f"import sys; sys.path.extend({libraries!r});"
-        f" from pyfunc_packaging.check import main; sys.exit(main({str(path)!r}))"
-    )
-    try:
-        done = subprocess.run(
+
+    def __enter__(self) -> NewProcess:
+        here = Path(__file__).resolve().parent.parent
+        libraries = [str(folder) for folder in (*library_folders(), here)]
+        program = (
+            f"import sys; sys.path.extend({libraries!r});"
+            f" from pyfunc_packaging.check import main; sys.exit(main())"
+        )
+        self._process = subprocess.Popen(
             [sys.executable, "-P", "-E", "-B", "-c", program],
-            capture_output=True,
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
             text=True,
-            timeout=TIMEOUT,
             # a handful of rows needs no team; the bundle's own engine first, whatever is set here
             env={**os.environ, "OMP_NUM_THREADS": "1", "PYFUNC_ENGINE": ""},
-            check=False,
         )
-    except subprocess.TimeoutExpired as error:
-        raise NotPortable(
-            f"the packaged model did not predict its golden rows within {TIMEOUT:.0f} s in a new"
-            f" process; look for work that the model does when it is loaded"
-        ) from error
-    if done.returncode != 0:
-        last = (done.stderr.strip().splitlines() or ["no message"])[-1]
-        raise NotPortable(
-            f"the packaged model does not work in a new process: {last}\n"
-            f"If a module of yours is missing, name its file or folder in code_paths; if a library"
-            f" is missing, name it in extra_pip_requirements. The whole output was:\n{done.stderr}"
-        )
+        return self
+
+    def __exit__(self, *error: object) -> None:
+        self._process.kill()
+        self._process.communicate()
+
+    def check(self, path: Path) -> None:
+        """Load the bundle through ``mlflow.pyfunc.load_model`` there; compare golden rows.
+
+        Parameters
+        ----------
+        path : pathlib.Path
+
+        Raises
+        ------
+        NotPortable
+            If it does not load there, or predicts something else.
+        """
+        try:
+            _, output = self._process.communicate(str(path.absolute()), timeout=TIMEOUT)
+        except subprocess.TimeoutExpired as error:
+            raise NotPortable(
+                f"the packaged model did not predict its golden rows within {TIMEOUT:.0f} s in a"
+                f" new process; look for work that the model does when it is loaded"
+            ) from error
+        if self._process.returncode != 0:
+            last = (output.strip().splitlines() or ["no message"])[-1]
+            raise NotPortable(
+                f"the packaged model does not work in a new process: {last}\n"
+                f"If a module of yours is missing, name its file or folder in code_paths; if a"
+                f" library is missing, name it in extra_pip_requirements. The whole output was:\n"
+                f"{output}"
+            )
 
 
-def main(path: str) -> int:
-    """Predict the golden rows of the bundle at ``path``; 0 when they are right."""
+def main() -> int:
+    """Predict the golden rows of the bundle that standard input names; 0 when they are right."""
     warnings.simplefilter("ignore")
     import mlflow.pyfunc
     import numpy as np
+    import skops.io  # noqa: F401 - takes a second, which nobody waits for now
 
     from pyfunc_packaging.bundle import load_bundle
     from pyfunc_packaging.golden import differences, make_response, request_frame
@@ -83,6 +105,9 @@ def main(path: str) -> int:
             return {names[0]: np.asarray(result)}
         return {name: result[name].to_numpy() for name in names}
 
+    path = sys.stdin.read()
+    if not path:
+        return 0  # nothing came of the bundle
     models = [mlflow.pyfunc.load_model(path)]
     bundle = load_bundle(path)
     if bundle.engine != "pyfunc":

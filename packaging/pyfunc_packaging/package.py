@@ -20,7 +20,7 @@ from packaging.utils import canonicalize_name
 
 from pyfunc_packaging._version import __version__
 from pyfunc_packaging.bundle import LOADER_MODULE, MANIFEST, Bundle, file_digest, load_bundle
-from pyfunc_packaging.check import check_in_subprocess
+from pyfunc_packaging.check import NewProcess
 from pyfunc_packaging.classification import classifies
 from pyfunc_packaging.compilation import (
     GRAPH_FILE,
@@ -201,40 +201,43 @@ def package_model(
     steps = Steps(4 + (signing_key is not None), f"package {name}", shown=progress)
     with steps.step("schema"):
         schema = make_schema(model, X, y, output_name)
-    with steps.step("compile"):
-        compilation = compile_model(model, schema, X, mode=compile)
+    with NewProcess() as new_process:
+        with steps.step("compile"):
+            compilation = compile_model(model, schema, X, mode=compile)
 
-    def write(identity: LoggedIdentity | None) -> Bundle:
-        with staging_beside(path) as staging:
-            with steps.step("write"), writing(path):
-                _write(
-                    staging,
-                    model=model,
-                    rows=X,
-                    y=y,
-                    report=report,
-                    schema=schema,
-                    compilation=compilation,
-                    name=name,
-                    code_paths=[Path(entry) for entry in code_paths],
-                    extra_pip_requirements=extra_pip_requirements,
-                    metadata=metadata,
-                    identity=identity,
-                )
-            with steps.step("check"):
-                check_in_subprocess(staging)
-            if signing_key is not None:
-                with steps.step("sign"), writing(path):
-                    sign_bundle(staging, private_key=signing_key)
-            with writing(path):
-                _move_into_place(staging, path, overwrite)
-        return replace(load_bundle(path), timings=steps.timings)
+        def write(identity: LoggedIdentity | None) -> Bundle:
+            with staging_beside(path) as staging:
+                with steps.step("write"), writing(path):
+                    _write(
+                        staging,
+                        model=model,
+                        rows=X,
+                        y=y,
+                        report=report,
+                        schema=schema,
+                        compilation=compilation,
+                        name=name,
+                        code_paths=[Path(entry) for entry in code_paths],
+                        extra_pip_requirements=extra_pip_requirements,
+                        metadata=metadata,
+                        identity=identity,
+                    )
+                with steps.step("check"):
+                    new_process.check(staging)
+                if signing_key is not None:
+                    with steps.step("sign"), writing(path):
+                        sign_bundle(staging, private_key=signing_key)
+                with writing(path):
+                    _move_into_place(staging, path, overwrite)
+            return replace(load_bundle(path), timings=steps.timings)
 
-    if log or registered_model_name is not None:
-        from pyfunc_packaging.publish import publish
+        if log or registered_model_name is not None:
+            from pyfunc_packaging.publish import publish
 
-        return publish(write, name=name, registered_model_name=registered_model_name, alias=alias)
-    return write(None)
+            return publish(
+                write, name=name, registered_model_name=registered_model_name, alias=alias
+            )
+        return write(None)
 
 
 def _check_arguments(

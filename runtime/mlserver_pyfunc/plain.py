@@ -10,7 +10,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from operator import itemgetter
+from operator import countOf, itemgetter
 from typing import Any
 
 import numpy as np
@@ -157,7 +157,8 @@ class _Layout:
                     cells, NUMPY_TYPES[column.type], nullable=column.nullable, finite=column.finite
                 )
             else:
-                read = np.array(cells, dtype=object) if set(map(type, cells)) == {str} else None
+                texts = countOf(map(type, cells), str) == rows
+                read = np.array(cells, dtype=object) if texts else None
             if read is None:
                 return None
             values[column.name] = read

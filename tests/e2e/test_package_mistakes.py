@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
+import psutil
 import pytest
 from sklearn.linear_model import LinearRegression
 from sklearn.pipeline import make_pipeline
@@ -162,6 +163,8 @@ def test_mistakes_are_explained(
     make, error, message = MISTAKES[mistake]
     model, rows, options = make(numbers, target)
     options = {"name": "m", "path": tmp_path / "bundle", "y": target, **options}
+    before = psutil.Process().children()
     with pytest.raises(error, match=message):
         package_model(model, rows, **options)
     assert list(tmp_path.iterdir()) == []
+    assert psutil.Process().children() == before

@@ -9,6 +9,7 @@ traceback.
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import random
@@ -18,7 +19,7 @@ import sys
 import time
 import traceback
 from pathlib import Path
-from typing import Any
+from typing import Any, Self
 
 import numpy as np
 import pandas as pd
@@ -35,11 +36,21 @@ ROWS = pd.DataFrame({"rooms": np.arange(2.0, 60.0)})
 OLD, NEW = (LinearRegression().fit(ROWS, factor * ROWS["rooms"]) for factor in (10, 20))
 
 
+class NoProcess(contextlib.nullcontext[Any]):
+    """Stands in for the process that loads a new bundle."""
+
+    def __enter__(self) -> Self:
+        return self
+
+    def check(self, path: Path) -> None:
+        """Take it for good."""
+
+
 def main(folder: Path, seed: int, times: int, how: str, by: str) -> None:
     path, pristine = folder / "price", folder / "pristine"
     if by == "files":
         # the check in a new process takes nearly all of the time and changes no file
-        pyfunc_packaging.package.check_in_subprocess = lambda path: None
+        pyfunc_packaging.package.NewProcess = NoProcess
     write(OLD, pristine)
     if how == "over":
         shutil.copytree(pristine, path)

@@ -60,9 +60,7 @@ def test_it_shows_what_matters(california):
     assert "report.html" in shown.text
 
 
-def test_names_are_escaped(tmp_path, monkeypatch):
-    # a mock: no check in a new process, which tests/e2e run for real
-    monkeypatch.setattr("pyfunc_packaging.package.check_in_subprocess", lambda path: None)
+def test_names_are_escaped(tmp_path, unchecked):
     rng = np.random.default_rng(0)
     rows = pd.DataFrame({HOSTILE: rng.normal(size=50)})
     labels = np.where(rows[HOSTILE] > 0, HOSTILE, "no")
@@ -77,8 +75,7 @@ def test_names_are_escaped(tmp_path, monkeypatch):
     assert html.escape(HOSTILE) in page
 
 
-def test_reason_of_a_pipeline_that_serves_itself(tmp_path, monkeypatch):
-    monkeypatch.setattr("pyfunc_packaging.package.check_in_subprocess", lambda path: None)
+def test_reason_of_a_pipeline_that_serves_itself(tmp_path, unchecked):
     rows = pd.DataFrame({"a": [1.0, 2.0, 3.0]})
     model = LinearRegression().fit(rows, [1.0, 2.0, 3.0])
     bundle = package_model(model, rows, path=tmp_path / "b", name="m", compile="off", report=False)

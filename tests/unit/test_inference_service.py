@@ -311,7 +311,7 @@ def test_a_refused_command_writes_nothing(tmp_path):
     assert list(tmp_path.iterdir()) == []
     absent = manifest("--name", "price", "--output", str(tmp_path / "no" / "price.yaml"))
     assert absent.exit_code == 1
-    assert "cannot be written (No such file or directory)" in absent.output
+    assert f"the folder {tmp_path / 'no'} is not there; make it first" in absent.output
 
 
 def test_diff_says_what_would_change_and_exits_1(tmp_path):
