@@ -24,6 +24,9 @@ Bytes = bytes | memoryview
 
 #: How long the JSON is, in requests and in responses.
 HEADER = "inference-header-content-length"
+#: As many as arrays of NumPy have at most.
+_MAX_DIMENSIONS = 64
+
 #: Parameter of an input or output: how many bytes it has.
 SIZE = "binary_data_size"
 
@@ -79,7 +82,7 @@ def attach_tensors(content: Any, tail: Bytes) -> None:
 
 def _attach(tensor: dict[str, Any], content: Bytes) -> None:
     shape = tensor.get("shape")
-    if not isinstance(shape, list) or any(type(size) is not int or size < 0 for size in shape):
+    if not isinstance(shape, list) or any(type(size) is not int for size in shape):
         name = tensor.get("name")
         raise Ragged(f"input {name!r:.80}: expected a shape of non-negative integers")
     datatype, data = read_tensor(tensor.get("name"), tensor.get("datatype"), shape, content)
@@ -112,7 +115,7 @@ def read_tensor(name: Any, datatype: Any, shape: list[int], content: Bytes) -> t
     >>> read_tensor("x", "BF16", [1], b"\x80\x3f")
     ('FP32', array([1.], dtype=float32))
     """
-    count = math.prod(shape)
+    count = count_elements(name, shape)
     if datatype == "BYTES":
         repeated = read_repeated(content, count)
         return datatype, split_elements(name, content, count) if repeated is None else repeated
@@ -124,6 +127,36 @@ def read_tensor(name: Any, datatype: Any, shape: list[int], content: Bytes) -> t
     check_numbers(name, datatype, shape, content)
     dtype = NUMBERS[datatype]
     return datatype, np.frombuffer(content, dtype.newbyteorder("<")).astype(dtype, copy=False)
+
+
+def count_elements(name: Any, shape: Sequence[int]) -> int:
+    """How many elements a shape means.
+
+    Parameters
+    ----------
+    name : str
+        Of the input, for messages.
+    shape : sequence of int
+
+    Raises
+    ------
+    InvalidRequest
+        If one of the sizes is negative, or there are so many that their product would be a number
+        of thousands of digits, which Python takes long to compute and does not print.
+
+    Examples
+    --------
+    >>> count_elements("x", [2, 3])
+    6
+    """
+    if len(shape) > _MAX_DIMENSIONS:
+        raise Ragged(
+            f"input {name!r:.80}: expected a shape of at most {_MAX_DIMENSIONS} dimensions, got"
+            f" {len(shape)}"
+        )
+    if any(size < 0 for size in shape):
+        raise Ragged(f"input {name!r:.80}: expected a shape of non-negative integers")
+    return math.prod(shape)
 
 
 def widen_bfloat16(
@@ -150,7 +183,7 @@ def widen_bfloat16(
     >>> widen_bfloat16("x", [2], b"\xc0\x3f\x80\xff")
     array([ 1.5, -inf], dtype=float32)
     """
-    _check_length(name, "BF16", shape, content, 2 * math.prod(shape), what)
+    _check_length(name, "BF16", shape, content, 2 * count_elements(name, shape), what)
     halves = np.frombuffer(content, "<u2").astype(np.uint32)
     return (halves << 16).view(np.float32)
 
@@ -176,7 +209,7 @@ def check_numbers(
     InvalidRequest
         If their number does not fit the shape, or a boolean is neither 0 nor 1.
     """
-    size = math.prod(shape) * NUMBERS[datatype].itemsize
+    size = count_elements(name, shape) * NUMBERS[datatype].itemsize
     _check_length(name, datatype, shape, content, size, what)
     if datatype == "BOOL" and max(content, default=0) > 1:
         raise WrongType(f"input {name!r:.80}: expected bytes 0 or 1 for BOOL")

@@ -11,7 +11,6 @@ import time
 from collections.abc import Sequence
 from typing import Any
 
-from mlserver.errors import MLServerError
 from mlserver.grpc import dataplane_pb2 as pb
 from mlserver.grpc.converters import _FIELDS
 from mlserver.handlers import DataPlane
@@ -29,6 +28,9 @@ from pyfunc_packaging.errors import InvalidRequest
 
 #: Where a message has the elements of a datatype that a plain request has.
 _CONTENTS = {"FP64": "fp64_contents", "INT64": "int64_contents", "BYTES": "bytes_contents"}
+
+#: Bytes of one input that are read on the event loop at most.
+_SMALL = 32 * 1024
 
 
 class GRPCLane:
@@ -65,6 +67,8 @@ class GRPCLane:
         shape = request.inputs[0].shape
         if shape and shape[0] > model.prompt_rows:
             return None  # before anything is unpacked
+        if len(request.inputs) > len(model.schema.inputs):
+            return None
         try:
             inputs = _read_raw(request) if raw else _read_plain(request, model)
             if inputs is None or not model.is_prompt(inputs):
@@ -75,15 +79,15 @@ class GRPCLane:
         REQUEST_ID.set(request.id)  # each call has a context of its own
         try:
             outputs = model.infer_now(inputs, (), {}, times)
-        except MLServerError as error:  # refused by the model, or its failure: it was asked
-            target.fail(error, began)
+            predicted = time.perf_counter()
+            response = _make_response(request.id, target.head(request.id), outputs, raw=raw)
+            times.encode += time.perf_counter() - predicted
+            context.set_trailing_metadata(
+                tuple((name.decode(), value.decode()) for name, value in target.headers(request.id))
+            )
+        except Exception as error:  # refused by the model, or a failure: it was asked
+            target.count_failure(error, began)
             raise
-        predicted = time.perf_counter()
-        response = _make_response(request.id, target.head(request.id), outputs, raw=raw)
-        times.encode += time.perf_counter() - predicted
-        context.set_trailing_metadata(
-            tuple((name.decode(), value.decode()) for name, value in target.headers(request.id))
-        )
         target.succeed(time.perf_counter() - began, times)
         return response
 
@@ -95,6 +99,8 @@ def _read_plain(request: pb.ModelInferRequest, model: PyFuncRuntime) -> Decoded 
         found = tensor.contents.ListFields()
         if len(found) != 1 or found[0][0].name != _CONTENTS.get(datatype) or tensor.parameters:
             return None
+        if len(found[0][1]) > model.prompt_rows:
+            return None  # before it is unpacked
         elements = list(found[0][1])
         if datatype == "BYTES":
             try:
@@ -120,7 +126,7 @@ def _read_raw(request: pb.ModelInferRequest) -> list[EnvelopeInput] | None:
         return None
     inputs = []
     for tensor, content in zip(request.inputs, request.raw_input_contents, strict=True):
-        if tensor.parameters or tensor.HasField("contents"):
+        if tensor.parameters or tensor.HasField("contents") or len(content) > _SMALL:
             return None
         shape = list(tensor.shape)
         datatype, data = read_tensor(tensor.name, tensor.datatype, shape, content)

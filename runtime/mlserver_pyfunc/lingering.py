@@ -13,6 +13,11 @@ from typing import Any
 
 from mlserver_pyfunc.connection import Connection
 
+#: Seconds that requests in flight get after SIGTERM; Kubernetes kills a pod after 30, and our
+#: manifest waits 5 of them before. A client that never finishes sending its request would otherwise
+#: keep the process for ever.
+SHUTDOWN_SECONDS = 20
+
 #: How long connections without a request stay open after SIGTERM; a client that sends one request
 #: after the other sends its next one well within it.
 LINGER_SECONDS = 1.0

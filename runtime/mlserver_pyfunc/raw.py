@@ -5,14 +5,19 @@ BF16, which MLServer does not know, becomes FP32, which holds it exactly.
 
 from __future__ import annotations
 
-import math
 from collections.abc import Mapping
 
 from mlserver.grpc import dataplane_pb2 as pb
 
-from mlserver_pyfunc.binary_tensors import check_numbers, split_elements, widen_bfloat16
+from mlserver_pyfunc.binary_tensors import (
+    check_numbers,
+    count_elements,
+    split_elements,
+    widen_bfloat16,
+)
 from mlserver_pyfunc.elements import NUMBERS
-from mlserver_pyfunc.refusals import Ragged, WrongType
+from mlserver_pyfunc.limits import check_inputs, read_limits
+from mlserver_pyfunc.refusals import WrongType
 from pyfunc_packaging.errors import InvalidRequest
 
 
@@ -27,6 +32,7 @@ def check_request(request: pb.ModelInferRequest) -> None:
     ------
     InvalidRequest
     """
+    check_inputs(len(request.inputs), read_limits().inputs)
     _check_parameters("the request", request.parameters)
     for output in request.outputs:
         _check_parameters(f"output {output.name!r:.80}", output.parameters)
@@ -76,10 +82,9 @@ def check_raw_contents(request: pb.ModelInferRequest) -> None:
                 f"input {tensor.name!r:.80}: has contents although the request has"
                 f" raw_input_contents; send one of them"
             )
-        if any(size < 0 for size in tensor.shape):
-            raise Ragged(f"input {tensor.name!r:.80}: expected a shape without negatives")
+        count = count_elements(tensor.name, tensor.shape)
         if tensor.datatype == "BYTES":
-            split_elements(tensor.name, content, math.prod(tensor.shape))
+            split_elements(tensor.name, content, count)
             continue
         if tensor.datatype == "BF16":
             shape = list(tensor.shape)

@@ -10,19 +10,15 @@ from __future__ import annotations
 import asyncio
 import logging
 import signal
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import Sequence
 from contextlib import nullcontext
 from typing import Any
 
-import grpc
 from fastapi import Request
 from fastapi.exceptions import RequestValidationError
 from mlserver import MLServer, ModelSettings, Settings
 from mlserver.errors import InvalidModelURI, MLServerError, ModelNotFound
-from mlserver.grpc import GRPCServer
-from mlserver.grpc import dataplane_pb2 as pb
 from mlserver.grpc.logging import logger as grpc_logger
-from mlserver.grpc.utils import STATUS_CODE_MAPPING, handle_mlserver_error
 from mlserver.handlers import DataPlane, ModelRepositoryHandlers
 from mlserver.logging import logger
 from mlserver.metrics import server as metrics_server
@@ -39,26 +35,19 @@ from starlette.routing import Route
 
 from mlserver_pyfunc.bodies import read_limit
 from mlserver_pyfunc.fast_lane import FastLane, is_wanted
-from mlserver_pyfunc.grpc_lane import GRPCLane
+from mlserver_pyfunc.grpc_server import PyFuncGRPCServer
 from mlserver_pyfunc.headers import HeadersThatFit
 from mlserver_pyfunc.infer_endpoint import InferEndpoint, find_place, to_response
-from mlserver_pyfunc.lingering import Lingering
+from mlserver_pyfunc.lingering import SHUTDOWN_SECONDS, Lingering
 from mlserver_pyfunc.model import PyFuncRuntime
 from mlserver_pyfunc.prompt_protocol import make_protocol
 from mlserver_pyfunc.protocol_routes import EXTENSIONS, ProtocolRoutes
-from mlserver_pyfunc.raw import check_request
 from mlserver_pyfunc.responses import make_error
-from mlserver_pyfunc.status import FAULT, GRPC_STATUSES, to_mlserver_error
-from mlserver_pyfunc.target import Targets
-from pyfunc_packaging.errors import InvalidRequest, PyFuncError
+from mlserver_pyfunc.status import FAULT, not_found
+from pyfunc_packaging.errors import PyFuncError
 
 #: Exit statuses of the server process; documented in ``pyfunc serve --help``.
 EXIT_LOAD_FAILED = 3
-
-#: Seconds that requests in flight get after SIGTERM; Kubernetes kills a pod after 30, and our
-#: manifest waits 5 of them before. A client that never finishes sending its request would otherwise
-#: keep the process for ever.
-SHUTDOWN_SECONDS = 20
 
 #: gRPC keeps the length of a message in 31 bits.
 _MAX_MESSAGE = 2**31 - 1
@@ -84,12 +73,22 @@ class PyFuncServer(MLServer):  # type: ignore[misc]  # MLServer is not typed
 
     def _create_model_registry(self) -> MultiModelRegistry:
         registry = super()._create_model_registry()
-        find = registry.get_model
+        find, find_versions = registry.get_model, registry._get_model_registry
 
         async def get_model(name: str, version: str | None = None) -> Any:
-            return await find(name, version or None)  # gRPC says "" for none
+            try:
+                return await find(name, version or None)  # gRPC says "" for none
+            except ModelNotFound:
+                raise not_found(name, version) from None
+
+        def get_versions(name: str, version: str | None = None) -> Any:
+            try:
+                return find_versions(name, version)
+            except ModelNotFound:
+                raise not_found(name, version) from None
 
         registry.get_model = get_model
+        registry._get_model_registry = get_versions
         return registry
 
     def _create_servers(self) -> None:
@@ -108,7 +107,6 @@ class PyFuncServer(MLServer):  # type: ignore[misc]  # MLServer is not typed
         self._data_plane.ready = self._ready
         self._data_plane.model_ready = self._model_ready
         self._data_plane.infer = self._infer
-        self._data_plane.infer_stream = self._infer_stream
         self._model_repository_handlers.load = self._load_by_name
         self._data_plane._inference_middleware = InferenceMiddlewares(
             self._data_plane._inference_middleware, HeadersThatFit()
@@ -129,13 +127,6 @@ class PyFuncServer(MLServer):  # type: ignore[misc]  # MLServer is not typed
         """MLServer's metrics would keep the name of every model that anybody ever asked for."""
         await self._model_registry.get_model(name, version)
         return await DataPlane.infer(self._data_plane, payload, name, version)
-
-    async def _infer_stream(
-        self, payloads: AsyncIterator[Any], name: str, version: str | None = None
-    ) -> AsyncIterator[Any]:
-        await self._model_registry.get_model(name, version)
-        async for answer in DataPlane.infer_stream(self._data_plane, payloads, name, version):
-            yield answer
 
     async def _load_by_name(self, name: str) -> bool:
         """Load a model anew; where that fails, who asked is told why, and the old one goes on."""
@@ -184,7 +175,7 @@ class PyFuncServer(MLServer):  # type: ignore[misc]  # MLServer is not typed
         """Stop serving, or stop loading; a second SIGINT waits for no client."""
         if self._stopped:
             if sig == signal.SIGINT:
-                await self._rest_server.stop(sig)
+                await asyncio.gather(self._rest_server.stop(sig), self._grpc_server.stop(sig))
             return
         self._stopped = True
         if self._loading is not None and not self._loading.done():
@@ -211,7 +202,7 @@ class _StartedModels(ModelRepository):  # type: ignore[misc]  # MLServer is not 
     async def find(self, name: str) -> Sequence[ModelSettings]:
         found = [settings for settings in self._models_settings if settings.name == name]
         if not found:
-            raise ModelNotFound(name)
+            raise not_found(name)
         return found
 
 
@@ -280,93 +271,6 @@ async def _explain_body(request: Request, error: RequestValidationError) -> Resp
     first = error.errors()[0]
     message = f"{find_place(first['loc'][1:], error.body)}: {first['msg']}"
     return Response({"error": message}, status_code=400)
-
-
-class PyFuncGRPCServer(GRPCServer):  # type: ignore[misc]  # MLServer is not typed
-    """MLServer's gRPC server, with a fast lane, and requests checked before they are unpacked."""
-
-    def __init__(self, *args: Any) -> None:
-        super().__init__(*args)
-        self._lane = GRPCLane(self._data_plane) if is_wanted(self._settings) else None
-        self._targets = Targets(self._data_plane)
-
-    def _create_server(self) -> Any:
-        STATUS_CODE_MAPPING.update(GRPC_STATUSES)  # MLServer would call them all UNKNOWN
-        server = super()._create_server()
-        # Registered methods win over the generic handlers that MLServer added
-        server.add_registered_method_handlers(
-            "inference.GRPCInferenceService",
-            {
-                "ModelInfer": grpc.unary_unary_rpc_method_handler(
-                    self._model_infer,
-                    request_deserializer=pb.ModelInferRequest.FromString,
-                    response_serializer=pb.ModelInferResponse.SerializeToString,
-                ),
-                "ModelStreamInfer": grpc.stream_stream_rpc_method_handler(
-                    self._model_stream_infer,
-                    request_deserializer=pb.ModelInferRequest.FromString,
-                    response_serializer=pb.ModelInferResponse.SerializeToString,
-                ),
-                "ModelReady": grpc.unary_unary_rpc_method_handler(
-                    self._model_ready,
-                    request_deserializer=pb.ModelReadyRequest.FromString,
-                    response_serializer=pb.ModelReadyResponse.SerializeToString,
-                ),
-                "RepositoryIndex": grpc.unary_unary_rpc_method_handler(
-                    self._repository_index,
-                    request_deserializer=pb.RepositoryIndexRequest.FromString,
-                    response_serializer=pb.RepositoryIndexResponse.SerializeToString,
-                ),
-            },
-        )
-        return server
-
-    async def _model_infer(self, request: pb.ModelInferRequest, context: Any) -> Any:
-        response = await self._answer_at_once(request, context)
-        if response is not None:
-            return response
-        try:
-            check_request(request)
-        except PyFuncError as error:
-            self._targets.refuse(request.model_name, request.model_version, error)
-            await context.abort(grpc.StatusCode.INVALID_ARGUMENT, str(error))
-        return await self._inference_servicer.ModelInfer(request, context)
-
-    @handle_mlserver_error  # type: ignore[untyped-decorator]  # MLServer is not typed
-    async def _answer_at_once(self, request: pb.ModelInferRequest, context: Any) -> Any:
-        return self._lane.answer(request, context) if self._lane is not None else None
-
-    async def _model_stream_infer(self, requests: AsyncIterator[Any], context: Any) -> Any:
-        async for response in self._inference_servicer.ModelStreamInfer(
-            self._check(requests), context
-        ):
-            yield response
-
-    async def _check(self, requests: AsyncIterator[Any]) -> AsyncIterator[Any]:
-        """The requests of a stream, each checked; MLServer turns our errors into statuses."""
-        empty = True
-        async for request in requests:
-            empty = False
-            try:
-                check_request(request)
-            except PyFuncError as error:
-                self._targets.refuse(request.model_name, request.model_version, error)
-                raise to_mlserver_error(error) from error
-            yield request
-        if empty:
-            raise to_mlserver_error(InvalidRequest("expected a request, the stream has none"))
-
-    async def _model_ready(self, request: pb.ModelReadyRequest, context: Any) -> Any:
-        try:
-            return await self._inference_servicer.ModelReady(request, context)
-        except ModelNotFound as error:
-            await context.abort(grpc.StatusCode.NOT_FOUND, str(error))
-
-    async def _repository_index(self, request: pb.RepositoryIndexRequest, context: Any) -> Any:
-        response = await self._inference_servicer.RepositoryIndex(request, context)
-        for item in response.models:
-            item.state = item.state.removeprefix("State.")  # MLServer says how Python prints it
-        return response
 
 
 def _without_client_tracebacks(record: logging.LogRecord) -> bool:

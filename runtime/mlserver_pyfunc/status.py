@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import grpc
-from mlserver.errors import MLServerError
+from mlserver.errors import MLServerError, ModelNotFound
 
 from pyfunc_packaging.errors import (
     ClientGone,
@@ -60,3 +60,29 @@ def to_mlserver_error(error: PyFuncError) -> MLServerError:
     answer = MLServerError(str(error), status)
     answer.__cause__ = error  # says why to the metrics
     return answer
+
+
+def not_found(name: str, version: str | None = None) -> ModelNotFound:
+    r"""There is no such model; its name is repeated as one line that fits into logs and metadata.
+
+    Parameters
+    ----------
+    name : str
+        Which may be anything of any length.
+    version : str, optional
+
+    Examples
+    --------
+    >>> str(not_found("a\nb"))
+    'Model a\\nb not found'
+    """
+    return ModelNotFound(_show(name), _show(version) if version else None)
+
+
+def _show(text: str) -> str:
+    shown = text if text.isprintable() else repr(text[:_MAX_NAME])[1:-1]
+    return shown if len(shown) <= _MAX_NAME else f"{shown[:_MAX_NAME]}…"
+
+
+#: Characters of a name that are repeated.
+_MAX_NAME = 200

@@ -90,17 +90,29 @@ class Target:
         self._duration.observe(seconds)
         self.model.counts.answer(times, seconds)
 
+    def count_failure(self, error: Exception, began: float) -> None:
+        """Count a request that got no answer.
+
+        Parameters
+        ----------
+        error : Exception
+            Why not.
+        began : float
+            When the request was there.
+        """
+        self._failure.inc()
+        self._duration.observe(time.perf_counter() - began)
+        self.model.counts.refuse(error)
+
     def fail(self, error: Exception, began: float) -> tuple[str, int]:
-        """Count a failure.
+        """Count a failure, and log it where it is our own.
 
         Returns
         -------
         tuple
             The message for the client, and the status of HTTP.
         """
-        self._failure.inc()
-        self._duration.observe(time.perf_counter() - began)
-        self.model.counts.refuse(error)
+        self.count_failure(error, began)
         if isinstance(error, MLServerError):
             return str(error), error.status_code
         with model_context(self.model.settings):

@@ -4,10 +4,22 @@ from __future__ import annotations
 
 import asyncio
 import json
+import random
+import re
+import urllib.request
+from collections import Counter
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
+import pandas as pd
 import pytest
+from sklearn.compose import make_column_transformer
+from sklearn.pipeline import make_pipeline
+from sklearn.preprocessing import OneHotEncoder
+from sklearn.tree import DecisionTreeRegressor
+
+from pyfunc_packaging import package_model
 
 INFER = "/v2/models/CaliforniaHousingRegressor/infer"
 
@@ -143,3 +155,172 @@ def test_joined_predictions_are_single_ones(california: Any) -> None:
     assert together is not None
     assert [np.isfinite(outputs[0].data).all() for outputs in together] == [True] * len(alone)
     assert together == alone
+
+
+# --- rows that the model refuses, among others --------------------------------------------------
+
+CONNECTIONS, ROUNDS = 32, 60
+
+
+@pytest.fixture(scope="module")
+def closed(tmp_path_factory: pytest.TempPathFactory) -> Any:
+    """A bundle whose graph refuses cities that training did not have."""
+    order = np.random.default_rng(0)
+    rows = pd.DataFrame(
+        {"city": order.choice(["Bern", "Rome", "Oslo"], 200), "x": order.uniform(size=200)}
+    )
+    encode = OneHotEncoder(handle_unknown="error", sparse_output=False)
+    columns = make_column_transformer((encode, ["city"]), remainder="passthrough")
+    model = make_pipeline(columns, DecisionTreeRegressor(random_state=0))
+    target = rows["x"] * 2 + rows["city"].map({"Bern": 1.0, "Rome": 20.0, "Oslo": 300.0})
+    model.fit(rows, target)
+    path = tmp_path_factory.mktemp("closed") / "bundle"
+    bundle = package_model(model, rows, y=target, path=path, name="closed", report=False)
+    assert bundle.manifest["engine"] == "onnx"
+    return bundle
+
+
+@pytest.fixture(scope="module", params=["on", "off"], ids=["fast", "ordinary"])
+def closed_server(request: Any, closed: Any, start_server: Callable[..., Any]) -> Any:
+    return start_server(closed.path, env={"PYFUNC_FAST_LANE": request.param})
+
+
+def to_post(cities: list[str], x: list[float]) -> bytes:
+    """A request whose id is six characters, to be replaced."""
+    inputs = [
+        {"name": "city", "shape": [len(cities)], "datatype": "BYTES", "data": cities},
+        {"name": "x", "shape": [len(x)], "datatype": "FP64", "data": x},
+    ]
+    content = json.dumps({"id": "NUMBER", "inputs": inputs}).encode()
+    head = f"POST /v2/models/closed/infer HTTP/1.1\r\nHost: x\r\nContent-Length: {len(content)}"
+    return head.encode() + b"\r\n\r\n" + content
+
+
+def make_posts(order: random.Random) -> list[tuple[bytes, int]]:
+    """Requests of one row and of several, good, refused by the model, and mistaken; their rows."""
+    posts = []
+    for number in range(60):
+        size = order.choice([1, 1, 1, 2, 17])
+        cities = order.choices(["Bern", "Rome", "Oslo"], k=size)
+        x = [order.gauss(0, 1) for _ in range(size)]
+        if number % 3 == 1:
+            cities[order.randrange(size)] = f"Atlantis {number}"
+        if number % 6 == 2:
+            x.append(0.0)
+        posts.append((to_post(cities, x), size))
+    return posts
+
+
+def count(server: Any) -> Counter[str]:
+    """Everything that is counted of requests and is no time."""
+    with urllib.request.urlopen(f"http://127.0.0.1:{server.ports['metrics']}/metrics") as response:
+        text = response.read().decode()
+    found: Counter[str] = Counter()
+    for name, labels, value in re.findall(r"^(\w+)\{(.*)\} (\S+)$", text, re.MULTILINE):
+        said = re.findall(r'(?:reason|status_code)="(.*?)"', labels)
+        if not name.endswith(("_sum", "_created")):
+            found[" ".join([name, *said])] += int(float(value))
+    return found
+
+
+def test_refused_rows_touch_no_other(closed: Any, closed_server: Any) -> None:
+    """Each client gets what he gets alone, and is counted once; some send several at a time."""
+    order = random.Random(5)
+    posts = make_posts(order)
+    port = closed_server.ports["http"]
+
+    async def alone() -> list[Any]:
+        found = []
+        for post, _ in posts:
+            reader, writer = await asyncio.open_connection("127.0.0.1", port)
+            writer.write(post)
+            found.append(await _read(reader))
+            writer.close()
+        return found
+
+    async def together(expected: list[Any]) -> tuple[Counter[int], int]:
+        connections = [await asyncio.open_connection("127.0.0.1", port) for _ in range(CONNECTIONS)]
+        statuses: Counter[int] = Counter()
+        rows = 0
+        for number in range(ROUNDS):
+            asked = [
+                order.choices(range(len(posts)), k=order.choice([1, 1, 2])) for _ in connections
+            ]
+            for place, ((_, writer), own) in enumerate(zip(connections, asked, strict=True)):
+                identity = f"{number:03}-{place:02}".encode()
+                writer.write(b"".join(posts[each][0].replace(b"NUMBER", identity) for each in own))
+            for place, ((reader, _), own) in enumerate(zip(connections, asked, strict=True)):
+                for each in own:
+                    status, content = await _read(reader)
+                    if status == 200:
+                        assert content.pop("id") == f"{number:03}-{place:02}"
+                        rows += posts[each][1]
+                    assert (status, content) == expected[each]
+                    statuses[status] += 1
+        for _, writer in connections:
+            writer.close()
+        return statuses, rows
+
+    expected = [
+        (status, {key: value for key, value in content.items() if key != "id"})
+        for status, content in asyncio.run(alone())
+    ]
+    assert Counter(status for status, _ in expected) == {200: 30, 400: 30}
+    refused = [content["error"] for status, content in expected[1::3]]
+    assert all(error.startswith("the model refuses the values") for error in refused)
+    before = count(closed_server)
+    statuses, rows = asyncio.run(together(expected))
+    found = count(closed_server) - before
+    assert found["pyfunc_requests_total"] == statuses.total() >= CONNECTIONS * ROUNDS
+    assert found["pyfunc_rows_total"] == found["pyfunc_prediction_count"] == rows
+    reasons = ("refused_value", "ragged")
+    assert sum(found[f"pyfunc_refusals_total {reason}"] for reason in reasons) == statuses[400]
+    assert found["pyfunc_request_duration_seconds_count"] == statuses[200]
+    assert found["model_infer_request_success_total"] == statuses[200]
+    for status, answers in statuses.items():
+        assert found[f"rest_server_requests_total {status}"] == answers
+    assert "Traceback" not in closed_server.log
+
+
+def test_rows_of_a_model_that_refuses_some_are_joined(closed: Any) -> None:
+    """Otherwise the test above would say nothing of turns."""
+    from mlserver import ModelSettings
+    from mlserver.settings import ModelParameters
+
+    from mlserver_pyfunc import PyFuncRuntime
+    from mlserver_pyfunc.counts import Times
+
+    settings = ModelSettings(
+        name="closed",
+        implementation="mlserver_pyfunc.PyFuncRuntime",
+        parameters=ModelParameters(uri=str(closed.path)),
+    )
+
+    async def predict(*cities: str) -> Any:
+        model = PyFuncRuntime(settings)
+        await model.load()
+        shapes = ([1], [1])
+        rows = [
+            model.plain.read(("city", "x"), ("BYTES", "FP64"), shapes, ([city], [0.5]))
+            for city in cities
+        ]
+        return model.infer_together([row for row in rows if row], [Times() for _ in rows])
+
+    together = asyncio.run(predict("Bern", "Rome"))
+    assert [len(outputs[0].data) for outputs in together] == [1, 1]
+    assert asyncio.run(predict("Bern", "Atlantis")) is None
+
+
+def test_what_was_answered_has_been_counted(closed: Any, closed_server: Any) -> None:
+    """A scrape right after an answer shows it, of whatever size and outcome."""
+    before = count(closed_server)
+    for number, (post, rows) in enumerate(make_posts(random.Random(6))):
+        answer = closed_server.infer("closed", post.partition(b"\r\n\r\n")[2])
+        now = count(closed_server)
+        found, before = now - before, now
+        good = number % 3 != 1 and number % 6 != 2
+        assert answer.status == (200 if good else 400)
+        assert found["pyfunc_requests_total"] == 1
+        assert found[f"rest_server_requests_total {answer.status}"] == 1
+        assert found["pyfunc_rows_total"] == (rows if good else 0)
+        assert found["model_infer_request_success_total"] == int(good)

@@ -109,6 +109,8 @@ def test_what_is_no_request_is_left_alone(content: Any) -> None:
         (tensor(10**30), bytes(1), "only 1 bytes are left"),
         (tensor(16, data=[1.0, 2.0]), bytes(16), "has data and binary_data_size"),
         (tensor(16, shape=[-2]), bytes(16), "expected a shape of non-negative integers"),
+        (tensor(16, shape=[-1, -2]), bytes(16), "expected a shape of non-negative integers"),
+        (tensor(16, shape=[2**62] * 65), bytes(16), "a shape of at most 64 dimensions, got 65"),
         (tensor(16, shape=["2"]), bytes(16), "expected a shape of non-negative integers"),
         (tensor(16, shape=None), bytes(16), "expected a shape of non-negative integers"),
         (tensor(16, shape=[2**62, 2**62]), bytes(16), "got 16"),

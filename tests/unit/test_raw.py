@@ -72,8 +72,9 @@ EIGHT = bytes(8)
             request(tensor(contents=Contents(fp64_contents=[1.0])), raw=[2 * EIGHT]),
             "input 'x': has contents although the request has raw_input_contents",
         ),
-        (request(tensor(shape=[-1]), raw=[EIGHT]), "input 'x': expected a shape without negatives"),
-        (request(tensor(shape=[-1, -2]), raw=[2 * EIGHT]), "a shape without negatives"),
+        (request(tensor(shape=[-1]), raw=[EIGHT]), "input 'x': expected a shape of non-neg"),
+        (request(tensor(shape=[-1, -2]), raw=[2 * EIGHT]), "a shape of non-negative integers"),
+        (request(tensor(shape=[2**62] * 20_000), raw=[EIGHT]), "at most 64 dimensions, got 20000"),
         (request(tensor(datatype="FP8"), raw=[b""]), "input 'x': expected a datatype of .*'FP8'"),
         (request(tensor(datatype=""), raw=[b""]), "input 'x': expected a datatype of "),
         (

@@ -6,11 +6,12 @@ from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
+import pytest
 
 from mlserver_pyfunc.counts import Times
 from mlserver_pyfunc.encode import Encoded
 from mlserver_pyfunc.plain import Decoded
-from mlserver_pyfunc.turn import LoopTime, Turn, Waiting, join_rows
+from mlserver_pyfunc.turn import Afterwards, LoopTime, Turn, Waiting, join_rows
 
 
 class Doubling:
@@ -127,3 +128,24 @@ def test_little_times_add_up_over_turns() -> None:
         return spent.spent
 
     assert asyncio.run(measure()) <= 0.001  # forgotten whenever they came to a millisecond
+
+
+def test_what_cannot_be_counted_costs_no_other_its_count(caplog: pytest.LogCaptureFixture) -> None:
+    counted = []
+
+    async def run() -> None:
+        afterwards = Afterwards()
+        for number in (1, 0, 2):
+            afterwards.call(lambda number=number: counted.append(6 // number))
+        assert counted == []  # the answer goes first
+        await asyncio.sleep(0)
+        assert counted == [6, 3]
+        afterwards.call(lambda: counted.append("later"))
+        await asyncio.sleep(0)
+
+    asyncio.run(run())
+    assert counted == [6, 3, "later"]
+    [record] = caplog.records
+    assert record.getMessage() == "an answer was not counted"
+    assert record.exc_info is not None
+    assert record.exc_info[0] is ZeroDivisionError
