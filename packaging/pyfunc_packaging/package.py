@@ -121,7 +121,8 @@ def package_model(
         Name of the model, by which it is served: letters, digits, ``.``, ``_`` and ``-``.
     y : Series, DataFrame or array of n values, optional
         The target; its name becomes the name of the output, except for a classifier's. The
-        report measures the model on `X` and `y`.
+        report measures the model on `X` and `y`, which belong together by position: a `y` that
+        has the index of `X` in another order is refused.
     output_name : str, optional
         Name of the output, where ``y`` does not give it. Default ``"prediction"``. A classifier of
         one target has the output ``"label"``, whatever the target is called, which this renames,

@@ -46,7 +46,7 @@ def open_reader(
     UnsuitableData
         If it is no such file, or columns are absent, twice there or of another type.
     InvalidArgument
-        If there is no file.
+        If there is no file, or `missing` is for one that is no CSV.
 
     Examples
     --------
@@ -58,6 +58,10 @@ def open_reader(
     """
     if isinstance(source, Path):
         _check_file(source, kind)
+    if missing and kind != "csv":
+        raise InvalidArgument(
+            f"--missing says what stands for a missing value in CSV; {kind} has null for it"
+        )
     try:
         reader: Any
         if kind == "csv":

@@ -91,9 +91,27 @@ def make_schema(model: Any, rows: pd.DataFrame, y: Any, output_name: str | None)
     return schema
 
 
-def _output_names(rows: pd.DataFrame, y: Any, output_name: str | None) -> list[str]:
-    if y is not None and len(y) != len(rows):
+def _check_target(rows: pd.DataFrame, y: Any) -> None:
+    """Refuse a target that cannot belong to the rows, one by one."""
+    if y is None:
+        return
+    if len(y) != len(rows):
         raise UnsuitableData(f"y should have one value a row of X: {len(rows)}, found {len(y)}")
+    index = getattr(y, "index", None)
+    if not isinstance(index, pd.Index) or index.equals(rows.index):
+        return
+    places = pd.RangeIndex(len(rows))
+    # an index that only counts says nothing of which rows it means, unless X has it, too
+    own = not (index.equals(places) or rows.index.equals(places))
+    if own or index.isin(rows.index).all():
+        raise UnsuitableData(
+            "y has another index than X, or the same in another order, so that nobody knows which"
+            " value belongs to which row; pass y.loc[X.index], or y.to_numpy() if their order says"
+        )
+
+
+def _output_names(rows: pd.DataFrame, y: Any, output_name: str | None) -> list[str]:
+    _check_target(rows, y)
     if output_name is not None:
         names = [output_name]
     elif isinstance(y, pd.DataFrame):

@@ -93,6 +93,20 @@ MISTAKES = {
         UnsuitableData,
         "one value a row of X: 3, found 40",
     ),
+    "y in another order": (
+        lambda X, y: (LinearRegression().fit(X, y), X, {"y": y.sort_values()}),
+        UnsuitableData,
+        r"another index than X, .* pass y.loc\[X.index\]",
+    ),
+    "y of other rows": (
+        lambda X, y: (
+            LinearRegression().fit(X, y),
+            X.set_axis(range(100, 140)),
+            {"y": y.set_axis(range(200, 240))},
+        ),
+        UnsuitableData,
+        "nobody knows which value belongs to which row",
+    ),
     "name": (
         lambda X, y: (LinearRegression().fit(X, y), X, {"name": "a/b"}),
         InvalidArgument,

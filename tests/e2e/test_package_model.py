@@ -62,6 +62,19 @@ def test_bundle_holds_what_the_design_says(
     assert [path.name for path in bundle.path.parent.iterdir()] == ["bundle"]
 
 
+@pytest.mark.usefixtures("unchecked")
+def test_a_target_that_only_counts_goes_by_position(
+    numbers: pd.DataFrame, target: pd.Series, tmp_path: Path
+) -> None:
+    model = LinearRegression().fit(numbers, target)
+    chosen = numbers.set_axis(range(100, 140))
+    for number, (rows, y) in enumerate(
+        [(chosen, target), (numbers, target.set_axis(chosen.index))]
+    ):
+        bundle = package_model(model, rows, y=y, path=tmp_path / str(number), name="m")
+        assert bundle.manifest["metrics"][0]["figures"]["r2"] == pytest.approx(1)
+
+
 def test_signature_and_output_name(california: Any) -> None:
     _, rows, bundle = california
     assert [column.name for column in bundle.schema.inputs] == list(rows.columns)

@@ -349,6 +349,12 @@ def test_a_file_that_is_not_there(tmp_path):
             open_reader(tmp_path, kind, [])
 
 
+@pytest.mark.parametrize("kind", ["jsonl", "parquet", "arrow"])
+def test_only_csv_says_in_words_that_a_value_is_missing(kind):
+    with pytest.raises(InvalidArgument, match=f"--missing says .* in CSV; {kind} has null for it"):
+        open_reader(io.BytesIO(), kind, [], missing=["NA"])
+
+
 def test_a_pipe_by_its_name(tmp_path):
     pipe = tmp_path / "rows"
     os.mkfifo(pipe)
