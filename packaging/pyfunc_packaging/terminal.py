@@ -49,8 +49,14 @@ def make_console(*, stderr: bool = False) -> Console:
     """A rich console that keeps to `wants_colour`, takes no markup and cuts no piped line."""
     from rich.console import Console
 
+    class Frank(Console):
+        """Says that nobody reads any more, where rich would exit with status 1 itself."""
+
+        def on_broken_pipe(self) -> None:
+            raise BrokenPipeError(errno.EPIPE, os.strerror(errno.EPIPE))
+
     colour = wants_colour()
-    console = Console(
+    console = Frank(
         stderr=stderr,
         highlight=False,
         markup=False,

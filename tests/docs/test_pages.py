@@ -27,6 +27,7 @@ RUN = {
 NOT_RUN = {
     "CONTRIBUTING.md": ["what CI runs"],
     "README.md": ["the tests run in what these commands make"],
+    "docs/benchmarks.md": ["takes ten minutes, and needs the environment of mlserver-mlflow"],
     "docs/bundle-format.md": [
         "a part of a manifest",
         "a part of a manifest",

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import json
 import os
 import shutil
@@ -279,3 +280,17 @@ def test_no_encoding_is_too_small(california: Any, env: dict[str, str]) -> None:
 def test_json_has_no_numbers_that_are_none(capsys: pytest.CaptureFixture[str]) -> None:
     terminal.print_json({"a": [float("nan"), 1.5], "b": (float("inf"),), "c": "µ"})
     assert json.loads(capsys.readouterr().out) == {"a": [None, 1.5], "b": [None], "c": "µ"}
+
+
+class Unread(io.StringIO):
+    """Standard output that nobody reads any more."""
+
+    def flush(self) -> None:
+        raise BrokenPipeError
+
+
+def test_a_table_that_nobody_reads_ends_as_everything_else(monkeypatch: pytest.MonkeyPatch) -> None:
+    """rich alone would exit with status 1, which here is a refusal."""
+    monkeypatch.setattr(sys, "stdout", Unread())
+    with pytest.raises(BrokenPipeError):
+        terminal.print_table(terminal.make_console(), "a line")
