@@ -53,30 +53,20 @@ class PyFuncGRPCServer(GRPCServer):  # type: ignore[misc]  # MLServer is not typ
     def _create_server(self) -> Any:
         STATUS_CODE_MAPPING.update(GRPC_STATUSES)  # MLServer would call them all UNKNOWN
         server = super()._create_server()
+        one, many = grpc.unary_unary_rpc_method_handler, grpc.stream_stream_rpc_method_handler
+        methods = {
+            "ModelInfer": (one, self._model_infer, pb.ModelInferRequest),
+            "ModelStreamInfer": (many, self._model_stream_infer, pb.ModelInferRequest),
+            "ModelReady": (one, self._model_ready, pb.ModelReadyRequest),
+            "RepositoryIndex": (one, self._repository_index, pb.RepositoryIndexRequest),
+        }
         # Registered methods win over the generic handlers that MLServer added
         server.add_registered_method_handlers(
             "inference.GRPCInferenceService",
             {
-                "ModelInfer": grpc.unary_unary_rpc_method_handler(
-                    self._model_infer,
-                    request_deserializer=pb.ModelInferRequest.FromString,
-                    response_serializer=pb.ModelInferResponse.SerializeToString,
-                ),
-                "ModelStreamInfer": grpc.stream_stream_rpc_method_handler(
-                    self._model_stream_infer,
-                    request_deserializer=pb.ModelInferRequest.FromString,
-                    response_serializer=pb.ModelInferResponse.SerializeToString,
-                ),
-                "ModelReady": grpc.unary_unary_rpc_method_handler(
-                    self._model_ready,
-                    request_deserializer=pb.ModelReadyRequest.FromString,
-                    response_serializer=pb.ModelReadyResponse.SerializeToString,
-                ),
-                "RepositoryIndex": grpc.unary_unary_rpc_method_handler(
-                    self._repository_index,
-                    request_deserializer=pb.RepositoryIndexRequest.FromString,
-                    response_serializer=pb.RepositoryIndexResponse.SerializeToString,
-                ),
+                # an answer knows how to write itself
+                name: handler(method, kind.FromString, lambda answer: answer.SerializeToString())
+                for name, (handler, method, kind) in methods.items()
             },
         )
         return server
