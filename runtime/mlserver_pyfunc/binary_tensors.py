@@ -24,11 +24,11 @@ Bytes = bytes | memoryview
 
 #: How long the JSON is, in requests and in responses.
 HEADER = "inference-header-content-length"
-#: As many as arrays of NumPy have at most.
-_MAX_DIMENSIONS = 64
-
 #: Parameter of an input or output: how many bytes it has.
 SIZE = "binary_data_size"
+
+#: As many as arrays of NumPy have at most.
+_MAX_DIMENSIONS = 64
 
 
 def attach_tensors(content: Any, tail: Bytes) -> None:

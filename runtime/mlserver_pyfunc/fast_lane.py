@@ -42,7 +42,7 @@ from mlserver_pyfunc.plain import Decoded
 from mlserver_pyfunc.responses import Answer, make_answer, make_error
 from mlserver_pyfunc.status import to_mlserver_error
 from mlserver_pyfunc.target import Target, Targets, make_id
-from mlserver_pyfunc.turn import Afterwards, Turn, Waiting
+from mlserver_pyfunc.turn import Turn, Waiting
 from pyfunc_packaging.errors import InvalidArgument, InvalidRequest, NotAnswered
 
 #: ``off`` sends every request MLServer's ordinary way.
@@ -100,7 +100,6 @@ class FastLane:
         self._http = _HTTPMetrics(app, settings) if settings.metrics_endpoint else None
         self._targets = Targets(data_plane)
         self._turn = Turn()
-        self._afterwards = Afterwards()
         self._paths: dict[str, tuple[str, str | None]] = {}
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
@@ -202,7 +201,7 @@ class FastLane:
             answer = _answer_now(target, envelope, compress, outputs, began, times)
             seconds = time.perf_counter() - began
             deliver(answer)
-            self._afterwards.call(lambda: self._count(target, answer, seconds, times))
+            target.model.afterwards.call(lambda: self._count(target, answer, seconds, times))
 
         if not alone and isinstance(envelope.inputs, Decoded):
             self._turn.add(Waiting(target.model, envelope.inputs, finish, times))

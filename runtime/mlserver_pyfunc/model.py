@@ -83,7 +83,8 @@ class PyFuncRuntime(MLModel):  # type: ignore[misc]  # MLServer is not typed
         self._joins = False
         self._max_rows: int | None = None  # none while the golden rows are predicted
         self._on_loop = LoopTime()
-        self._afterwards = Afterwards()
+        #: What answers that are given on the event loop do not wait for.
+        self.afterwards = Afterwards()
         self._example: dict[str, Any] | None = None
         #: Nothing that is predicted while the model is loaded counts.
         self.counts = Counts()
@@ -260,7 +261,7 @@ class PyFuncRuntime(MLModel):  # type: ignore[misc]  # MLServer is not typed
         """The same on the event loop, for a request that `is_prompt`; the outputs as they are."""
         with self._on_loop:
             try:
-                return self._infer(inputs, requested, parameters, times, self._afterwards)
+                return self._infer(inputs, requested, parameters, times, self.afterwards)
             except PyFuncError as error:
                 raise self._explain(error) from error
 
@@ -280,7 +281,7 @@ class PyFuncRuntime(MLModel):  # type: ignore[misc]  # MLServer is not typed
             return None
         with self._on_loop:
             try:
-                return self._predict_together(requests, times, self._afterwards)
+                return self._predict_together(requests, times, self.afterwards)
             except PyFuncError:  # what is wrong with which one, each says by itself
                 return None
             except Exception:  # noqa: BLE001 - our own fault: each is tried by itself all the same
