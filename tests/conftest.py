@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import gzip
+import itertools
 import json
 import os
 import signal
@@ -147,12 +148,27 @@ class Server:
 
 
 def pick_ports() -> dict[str, int]:
-    """Three ports that were free a moment ago, held together so that they differ."""
-    held = [socket.create_server(("127.0.0.1", 0)) for _ in range(3)]
-    ports = [each.getsockname()[1] for each in held]
-    for each in held:
-        each.close()
-    return dict(zip(("http", "grpc", "metrics"), ports, strict=True))
+    """Three free ports, from a hundred that other test processes begin elsewhere than at.
+
+    Ports that the system picks may be picked by another process before the server has them, and
+    its server would answer in place of ours.
+    """
+    return {name: next(_free_ports) for name in ("http", "grpc", "metrics")}
+
+
+def _find_free_ports() -> Iterator[int]:
+    """Free ports below those that Linux gives to clients, one after the other."""
+    first, count = 10_000, 20_000
+    for step in itertools.count():
+        port = first + (os.getpid() % 200 * 100 + step) % count
+        try:
+            socket.create_server(("127.0.0.1", port)).close()
+        except OSError:
+            continue
+        yield port
+
+
+_free_ports = _find_free_ports()
 
 
 @pytest.fixture(scope="session")

@@ -24,7 +24,7 @@ LIMIT_VARIABLE = "PYFUNC_MAX_BODY_BYTES"
 DEFAULT_LIMIT = 256 * 1024 * 1024
 
 #: Bodies up to this size are parsed on the event loop, in well under a millisecond.
-_SMALL = 256 * 1024
+SMALL = 256 * 1024
 
 Message = dict[str, Any]
 Receive = Callable[[], Awaitable[Any]]
@@ -106,7 +106,7 @@ def is_complete(messages: Sequence[Message]) -> bool:
 
 def is_small(body: bytes, headers: BodyHeaders) -> bool:
     """Whether a body may be parsed on the event loop; packed, it may be a thousand times larger."""
-    return len(body) <= _SMALL and not headers.content_encoding
+    return len(body) <= SMALL and not headers.content_encoding
 
 
 def join(messages: Sequence[Message]) -> bytes:
@@ -116,7 +116,7 @@ def join(messages: Sequence[Message]) -> bytes:
     return b"".join(message.get("body", b"") for message in messages)
 
 
-def parse_body(body: bytes, headers: BodyHeaders, limit: int) -> Any:
+def parse_body(body: bytes, headers: BodyHeaders, limit: int, *, exactly: bool = True) -> Any:
     """What the JSON of a body says, with the bytes of tensors behind it as their data.
 
     Parameters
@@ -125,6 +125,8 @@ def parse_body(body: bytes, headers: BodyHeaders, limit: int) -> Any:
     headers : BodyHeaders
     limit : int
         How many bytes it may have, decompressed.
+    exactly : bool
+        Whether to keep integers beyond 64 bits; otherwise they become floats, 2**63 or larger.
 
     Returns
     -------
@@ -154,7 +156,10 @@ def parse_body(body: bytes, headers: BodyHeaders, limit: int) -> Any:
     if not body:
         raise InvalidRequest(NO_REQUEST)
     try:
-        content = parse_exactly(body) if len(body) <= LARGE else parse_large(body)
+        if not exactly:
+            content = orjson.loads(body)
+        else:
+            content = parse_exactly(body) if len(body) <= LARGE else parse_large(body)
     except orjson.JSONDecodeError as error:
         raise InvalidRequest(f"the body is not JSON: {error.msg}") from error
     inputs = content.get("inputs") if isinstance(content, dict) else None

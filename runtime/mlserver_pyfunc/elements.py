@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import struct
-from collections.abc import Mapping
-from operator import countOf
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -86,7 +85,7 @@ def read_elements(
     array([ 1., nan])
     """
     if datatype == _PLAIN.get(target) and type(elements) is list:
-        plain = read_plain(elements, target, nullable=nullable, finite=finite)
+        plain = read_plain(elements, target, nullable=nullable)
         if plain is not None:
             return plain
     dtype = NUMBERS.get(datatype)
@@ -108,7 +107,7 @@ def read_elements(
     return np.ma.MaskedArray(result, mask=missing)
 
 
-def read_plain(elements: list[Any], target: str, *, nullable: bool, finite: bool) -> Array | None:
+def read_plain(elements: list[Any], target: str, *, nullable: bool) -> Array | None:
     """Elements that need no conversion; None for whatever needs a closer look, or a message.
 
     Parameters
@@ -117,7 +116,7 @@ def read_plain(elements: list[Any], target: str, *, nullable: bool, finite: bool
         Of the datatype that belongs to `target`.
     target : str
         ``"float64"`` or ``"int64"``.
-    nullable, finite : bool
+    nullable : bool
         As for :func:`read_elements`.
 
     Returns
@@ -126,32 +125,70 @@ def read_plain(elements: list[Any], target: str, *, nullable: bool, finite: bool
 
     Examples
     --------
-    >>> read_plain([1.5, None], "float64", nullable=True, finite=False)
-    array([1.5, nan])
-    >>> read_plain([1, 2], "float64", nullable=True, finite=False) is None
+    >>> read_plain([1.5, 2, None], "float64", nullable=True)
+    array([1.5, 2. , nan])
+    >>> read_plain([1.5, 2**53], "float64", nullable=True) is None  # may have been rounded
     True
     """
-    count, (kind, code) = len(elements), _CELLS[target]
-    if countOf(map(type, elements), kind) == count:
-        values = np.empty(count, target)
-        try:  # a quarter of the time that np.array takes
-            struct.pack_into(f"{count}{code}", values.data, 0, *elements)
-        except struct.error:  # an integer beyond 64 bits
-            return None
-        if kind is int:
-            return values
-    elif nullable and kind is float and set(map(type, elements)) <= _FLOAT_OR_NULL:
-        values = np.array(elements, dtype=np.float64)  # None becomes NaN
-    else:
+    block = read_block((elements,), target)
+    if block is not None:
+        values: Array = block[0]
+        return values
+    if not nullable or target != "float64" or not set(map(type, elements)) <= _NUMBER_OR_NULL:
         return None
-    if nullable:
-        return None if finite and np.isinf(values).any() else values
-    return values if np.isfinite(values).all() else None
+    try:
+        values = np.array(elements, dtype=np.float64)  # None becomes NaN
+    except OverflowError:
+        return None
+    return values if (np.isnan(values) | (np.abs(values) < EXACT)).all() else None
 
 
-#: The type that Python reads from JSON, and what `struct` calls it.
-_CELLS: Mapping[str, tuple[type, str]] = {"int64": (int, "q"), "float64": (float, "d")}
-_FLOAT_OR_NULL = {float, type(None)}
+def read_block(columns: Sequence[list[Any]], target: str) -> Array | None:
+    """Columns of numbers that need no conversion, in one array; None for any others.
+
+    Parameters
+    ----------
+    columns : sequence of list
+        At least one, all of the same length n.
+    target : str
+        ``"float64"`` or ``"int64"``.
+
+    Returns
+    -------
+    ndarray of shape (len(columns), n) or None
+
+    Examples
+    --------
+    >>> read_block([[1.5, 2], [3.0, 4.0]], "float64")
+    array([[1.5, 2. ],
+           [3. , 4. ]])
+    >>> read_block([[1.5, True]], "float64") is None
+    True
+    """
+    count, code = len(columns[0]), _CODES[target]
+    block = np.empty((len(columns), count), target)
+    layout, size = f"{count}{code}", count * block.itemsize
+    try:  # a quarter of the time that np.array takes
+        for place, elements in enumerate(columns):
+            struct.pack_into(layout, block.data, place * size, *elements)
+    except (struct.error, OverflowError):  # no numbers, or too large ones
+        return None
+    if code == "d" and not (np.abs(block) < EXACT).all():
+        return None
+    # to struct, true is 1 and false is 0: the only numbers that are their own squares
+    if np.count_nonzero(block * block == block):
+        for elements in columns:
+            if bool in map(type, elements):
+                return None
+    return block
+
+
+#: What `struct` calls a cell.
+_CODES: Mapping[str, str] = {"int64": "q", "float64": "d"}
+_NUMBER_OR_NULL = {int, float, type(None)}
+
+#: From here on, not every integer has a float64 of its own.
+EXACT = 2.0**53
 
 
 def _find_missing(

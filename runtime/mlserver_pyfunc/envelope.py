@@ -15,6 +15,8 @@ import numpy as np
 from mlserver.types import Datatype
 
 from mlserver_pyfunc.binary_tensors import BinaryWishes, read_wishes
+from mlserver_pyfunc.bodies import BodyHeaders, is_small, parse_body
+from mlserver_pyfunc.exact_json import has_long_integer
 from mlserver_pyfunc.plain import Decoded, PlainReader
 
 _DATATYPES = frozenset(datatype.value for datatype in Datatype)
@@ -97,6 +99,23 @@ def read_envelope(content: Any, plain: PlainReader) -> Envelope | None:
     True
     """
     return _read_plain(content, plain) or _read(content)
+
+
+def read_request(
+    body: bytes, headers: BodyHeaders, limit: int, plain: PlainReader
+) -> Envelope | None:
+    """Read a request from the body of an HTTP request; see `parse_body` and `read_envelope`.
+
+    Whether an integer is too long for the parser is looked for in requests that are not plain:
+    plain ones hold no number that is large enough.
+    """
+    if headers.json_length or not is_small(body, headers):
+        return read_envelope(parse_body(body, headers, limit), plain)
+    content = parse_body(body, headers, limit, exactly=False)
+    envelope = _read_plain(content, plain)
+    if envelope is not None:
+        return envelope
+    return _read(parse_body(body, headers, limit) if has_long_integer(body) else content)
 
 
 def _read_plain(content: Any, plain: PlainReader) -> Envelope | None:

@@ -43,9 +43,14 @@ def parse_exactly(body: bytes) -> Any:
     [18446744073709551616, 0.5]
     """
     content = orjson.loads(body)
-    if _RUN in body.translate(_ZEROS) and _LONG_INTEGER.search(body):
+    if has_long_integer(body):
         try:
             return json.loads(body)
         except RecursionError as error:
             raise orjson.JSONDecodeError("depth limit exceeded", "", 0) from error
     return content
+
+
+def has_long_integer(body: bytes) -> bool:
+    """Whether JSON may hold an integer that orjson makes a float of."""
+    return _RUN in body.translate(_ZEROS) and _LONG_INTEGER.search(body) is not None

@@ -28,14 +28,13 @@ from mlserver_pyfunc.bodies import (
     is_complete,
     is_small,
     join,
-    parse_body,
     read_headers,
     read_limit,
     receive_messages,
 )
 from mlserver_pyfunc.counts import Times
 from mlserver_pyfunc.encode import Encoded
-from mlserver_pyfunc.envelope import Envelope, read_envelope
+from mlserver_pyfunc.envelope import Envelope, read_request
 from mlserver_pyfunc.executor import CLIENT
 from mlserver_pyfunc.logs import REQUEST_ID
 from mlserver_pyfunc.plain import Decoded
@@ -52,6 +51,9 @@ _PATH = re.compile(r"/v2/models/([^/]+)(?:/versions/([^/]+))?/infer")
 #: As MLServer's metrics call the two routes.
 _ROUTE = "/v2/models/{model_name}/infer"
 _VERSION_ROUTE = "/v2/models/{model_name}/versions/{model_version}/infer"
+
+#: Where a scope keeps a request that was read before it was clear that it has to wait.
+_READ = "mlserver_pyfunc.envelope"
 
 Scope = dict[str, Any]
 Send = Callable[[Message], Awaitable[None]]
@@ -118,7 +120,7 @@ class FastLane:
             messages = await receive_messages(receive, self._limit)
             CLIENT.set(receive)
             arrived = time.perf_counter()
-            envelope = await self._read(target, messages, headers, times)
+            envelope = await self._read(target, scope, messages, headers, times)
             if envelope is not None:
                 compress = headers.accepts_gzip if self._gzip else None
                 answer = (
@@ -189,10 +191,13 @@ class FastLane:
         if not is_small(body, headers):
             return False
         try:
-            envelope = read_envelope(parse_body(body, headers, self._limit), target.model.plain)
+            envelope = read_request(body, headers, self._limit, target.model.plain)
         except InvalidRequest:
             return False
-        if envelope is None or not target.model.is_prompt(envelope.inputs):
+        if envelope is None:
+            return False
+        if not target.model.is_prompt(envelope.inputs):
+            scope[_READ] = envelope  # for the application
             return False
         compress = headers.accepts_gzip if self._gzip else None
         times = Times(time.perf_counter() - began)
@@ -217,16 +222,24 @@ class FastLane:
             self._http.observe(target.version, answer.status, seconds)
 
     async def _read(
-        self, target: Target, messages: Sequence[Message], headers: BodyHeaders, times: Times
+        self,
+        target: Target,
+        scope: Scope,
+        messages: Sequence[Message],
+        headers: BodyHeaders,
+        times: Times,
     ) -> Envelope | NotAnswered | None:
         """Read a body; None where it breaks off, or the ordinary way has to explain a mistake."""
         if not is_complete(messages):
             return None
+        if _READ in scope:
+            envelope: Envelope = scope[_READ]
+            return envelope
         body = join(messages)
 
         def work() -> Envelope | None:
             began = time.perf_counter()
-            envelope = read_envelope(parse_body(body, headers, self._limit), target.model.plain)
+            envelope = read_request(body, headers, self._limit, target.model.plain)
             times.decode = time.perf_counter() - began
             return envelope
 

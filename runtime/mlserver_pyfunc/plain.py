@@ -7,8 +7,7 @@ and says what is wrong.
 
 from __future__ import annotations
 
-import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from operator import countOf, itemgetter
 from typing import Any
@@ -16,7 +15,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from mlserver_pyfunc.elements import read_plain
+from mlserver_pyfunc.elements import EXACT, read_block, read_plain
 from pyfunc_packaging.schema import NUMPY_TYPES, Column, Schema
 
 Array = npt.NDArray[Any]
@@ -122,7 +121,7 @@ class _Layout:
     """The columns in the order in which a client sends them."""
 
     def __init__(self, columns: Sequence[Column]) -> None:
-        self._columns = columns
+        self._nullable = {column.name: column.nullable for column in columns}
         self.datatypes = tuple(column.datatype for column in columns)
         self._cells = [_CELLS[column.type] for column in columns]
         self._groups = [
@@ -139,8 +138,8 @@ class _Layout:
         values: dict[str, Array] = {}
         for dtype, names, pick in self._groups:
             cells = pick(row)
-            # an infinite number makes the sum so; a sum that is too large by itself does no harm
-            if dtype is _FLOAT and not math.isfinite(sum(cells)):
+            # what is infinite or no number makes the sum so; one that is too large does no harm
+            if dtype is _FLOAT and not sum(map(abs, cells)) < EXACT:
                 return self.read_rows(data, 1)
             try:
                 values.update(zip(names, np.array(cells, dtype).reshape(-1, 1), strict=True))
@@ -149,20 +148,29 @@ class _Layout:
         return Decoded(values, 1)
 
     def read_rows(self, data: Sequence[list[Any]], rows: int) -> Decoded | None:
-        """Any number of rows, column by column."""
+        """Any number of rows: all numbers of a dtype at once, or else column by column."""
         values: dict[str, Array] = {}
-        for column, cells in zip(self._columns, data, strict=True):
-            if column.datatype != "BYTES":
-                read = read_plain(
-                    cells, NUMPY_TYPES[column.type], nullable=column.nullable, finite=column.finite
-                )
+        for dtype, names, pick in self._groups:
+            columns = pick(data)
+            read: Iterable[Array | None] | None
+            if dtype.kind == "O":
+                read = [_read_texts(cells, rows) for cells in columns]
             else:
-                texts = countOf(map(type, cells), str) == rows
-                read = np.array(cells, dtype=object) if texts else None
+                read = read_block(columns, dtype.name)
             if read is None:
-                return None
-            values[column.name] = read
+                read = [
+                    read_plain(cells, dtype.name, nullable=self._nullable[name])
+                    for name, cells in zip(names, columns, strict=True)
+                ]
+            for name, found in zip(names, read, strict=True):
+                if found is None:
+                    return None
+                values[name] = found
         return Decoded(values, rows)
+
+
+def _read_texts(cells: list[Any], rows: int) -> Array | None:
+    return np.array(cells, dtype=object) if countOf(map(type, cells), str) == rows else None
 
 
 def _pick(positions: Sequence[int]) -> Callable[[Sequence[Any]], Sequence[Any]]:

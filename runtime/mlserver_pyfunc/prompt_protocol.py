@@ -7,12 +7,14 @@ that. Every other request is uvicorn's, as it is.
 
 from __future__ import annotations
 
+import math
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from mlserver.logging import logger
 from uvicorn.protocols.http.httptools_impl import STATUS_LINE, RequestResponseCycle
 
+from mlserver_pyfunc.bodies import SMALL
 from mlserver_pyfunc.lingering import Lingering
 
 if TYPE_CHECKING:
@@ -21,10 +23,6 @@ if TYPE_CHECKING:
     from mlserver_pyfunc.fast_lane import FastLane
     from mlserver_pyfunc.responses import Answer
     from mlserver_pyfunc.target import Target
-
-#: Larger bodies than this are uvicorn's, which stops reading when a body comes faster than it is
-#: taken.
-_SMALL_BODY = 32 * 1024
 
 
 def make_protocol(lane: FastLane) -> type[Lingering]:
@@ -75,9 +73,15 @@ class PromptProtocol(Lingering):
 
     def on_body(self, body: bytes) -> None:
         """Take a part of a body; see uvicorn."""
-        super().on_body(body)
-        if self._waiting is not None and len(self.cycle.body) > _SMALL_BODY:
+        if self._waiting is None:
+            super().on_body(body)
+        elif len(self.cycle.body) + len(body) <= SMALL:
+            # uvicorn would stop reading at 64 KiB, until a task takes what came
+            self._head = -math.inf
+            self.cycle.body += body
+        else:
             self._start_waiting()
+            super().on_body(body)
 
     def on_message_complete(self) -> None:
         """Take the end of a request; see uvicorn."""

@@ -58,8 +58,7 @@ LIMIT = 1 << 20
 
 def read_body(body: bytes, headers: bodies.BodyHeaders) -> None:
     """Both ways to read a body."""
-    content = bodies.parse_body(body, headers, LIMIT)
-    short = envelope.read_envelope(content, PLAIN)
+    short = envelope.read_request(body, headers, LIMIT, PLAIN)
     if short is not None and not isinstance(short.inputs, plain.Decoded):
         DECODER.decode(short.inputs)
     payload = infer_endpoint._validate(bodies.parse_body(body, headers, LIMIT))

@@ -11,13 +11,16 @@ from hypothesis import strategies as st
 from mlserver.types import InferenceRequest
 from pydantic import ValidationError
 
-from mlserver_pyfunc.envelope import Envelope
+from mlserver_pyfunc.bodies import BodyHeaders
+from mlserver_pyfunc.decode import Decoder
+from mlserver_pyfunc.envelope import Envelope, read_request
 from mlserver_pyfunc.envelope import read_envelope as read
 from mlserver_pyfunc.exact_json import parse_exactly
 from mlserver_pyfunc.plain import Decoded, PlainReader
 from pyfunc_packaging.errors import InvalidRequest
 from pyfunc_packaging.schema import Column, Schema
 
+SCHEMA = Schema((Column("x", "double", nullable=True), Column("n", "long")))
 #: A model whose requests these are not, so that nothing is plain.
 OTHER = PlainReader(Schema((Column("other", "double"),)))
 
@@ -201,3 +204,32 @@ def test_reads_what_pydantic_reads(request: dict[str, Any]) -> None:
 
 
 GOOD_PARAMETERS = InferenceRequest(inputs=[], parameters={}).parameters
+
+
+numbers = st.integers(-(2**70), 2**70) | st.floats(allow_nan=False, allow_infinity=False)
+rows = st.lists(st.tuples(numbers | cells, numbers | cells), min_size=1, max_size=3)
+
+
+@given(rows, st.none() | st.text(max_size=3) | numbers)
+def test_integers_are_exact(rows: list[tuple[Any, Any]], identity: Any) -> None:
+    """What is read of a body at once is what is read of it exactly."""
+    data = dict(zip("xn", map(list, zip(*rows, strict=True)), strict=True))
+    shape = [len(rows)]
+    inputs = [
+        {"name": "x", "shape": shape, "datatype": "FP64", "data": data["x"]},
+        {"name": "n", "shape": shape, "datatype": "INT64", "data": data["n"]},
+    ]
+    try:
+        body = json.dumps({"id": identity, "inputs": inputs}, allow_nan=False).encode()
+    except (ValueError, UnicodeEncodeError):  # NaN is no JSON
+        return
+    found = read_request(body, BodyHeaders("application/json"), 10_000, PlainReader(SCHEMA))
+    expected = read(parse_exactly(body), OTHER)
+    if found is None or expected is None:
+        assert found is expected
+        return
+    assert found.id == expected.id
+    inputs = expected.inputs
+    if isinstance(found.inputs, Decoded):
+        inputs = Decoder(SCHEMA, OTHER).decode(expected.inputs)
+    assert repr(found.inputs) == repr(inputs)

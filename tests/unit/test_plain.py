@@ -58,8 +58,22 @@ def test_one_row_in_any_order() -> None:
         }
 
 
+def test_integers_among_floats() -> None:
+    data = [[1], [2**53 - 1], [1], ["a"], ["b"]]
+    found = read(PlainReader(SCHEMA), heads([1]), data)
+    assert found is not None
+    assert found.values["price"].dtype == np.float64
+    assert int(found.values["area"][0]) == 2**53 - 1
+
+
+@pytest.mark.parametrize("cells", [[1.5, True], [0.0, False], [2.5, 2**53], [None, -(2**63)]])
+def test_several_rows_that_are_not_plain(cells: Any) -> None:
+    data = [cells, [0.5, 0.5], [1, -1], ["a", "b"], ["c", "d"]]
+    assert read(PlainReader(SCHEMA), heads([2]), data) is None
+
+
 def test_several_rows() -> None:
-    data = [[1.5, None], [0.5, 0.5], [1, -1], ["a", "b"], ["c", "d"]]
+    data = [[1.5, None], [0, 1.0], [1, 0], ["a", "b"], ["c", "d"]]
     found = read(PlainReader(SCHEMA), heads([2, 1]), data)
     assert found is not None
     assert found.rows == 2
@@ -73,8 +87,10 @@ ROW: list[Any] = [[1.5], [0.5], [1], ["a"], ["b"]]
 @pytest.mark.parametrize(
     ("which", "cells"),
     [
-        (0, [1]),
+        (0, [2**53]),
         (0, [True]),
+        (0, [10**400]),
+        (0, [1e300]),
         (0, ["1"]),
         (0, "1"),
         (0, (1.5,)),
@@ -131,7 +147,7 @@ def test_a_client_of_many_orders_does_not_fill_the_memory() -> None:
 
 numbers = st.none() | st.floats(allow_nan=False, allow_infinity=False) | st.integers()
 cells = {
-    "FP64": st.floats(allow_nan=False, allow_infinity=False) | numbers | st.booleans(),
+    "FP64": st.floats(-1e3, 1e3) | st.integers(-1, 2) | numbers | st.booleans(),
     "INT64": st.integers(-(2**63), 2**63 - 1) | numbers,
     "BYTES": st.text(max_size=3) | st.none(),
 }
