@@ -91,6 +91,9 @@ def _oblivious(
     feature[:inner] = np.repeat([split["float_feature_index"] for split in splits], repeats)
     threshold[:inner] = np.repeat([split["border"] for split in splits], repeats)
     leaves = np.reshape(tree["leaf_values"], (-1, targets))
+    rows = [np.array(tree.get("leaf_weights", np.zeros(inner + 1)), dtype=np.float64)]
+    while len(rows[0]) > 1:
+        rows.insert(0, rows[0].reshape(-1, 2).sum(axis=1))
     return [
         Tree(
             left=np.where(number < inner, 2 * number + 1, -1),
@@ -100,6 +103,7 @@ def _oblivious(
             missing_left=missing_left[feature],
             value=np.concatenate([np.zeros(inner), leaves[:, target]]),
             target=target,
+            rows=np.concatenate(rows),
         )
         for target in range(targets)
     ]
@@ -121,6 +125,10 @@ def _branching(
         values.append(np.zeros(targets) if inner else np.ravel(node["value"]))
         if inner:
             nodes += [node["left"], node["right"]]
+    rows = np.array([node.get("weight", 0.0) for node in nodes])
+    for position in range(len(nodes) - 1, -1, -1):
+        if left[position] >= 0:
+            rows[position] = rows[left[position]] + rows[right[position]]
     return [
         Tree(
             left=np.array(left),
@@ -130,6 +138,7 @@ def _branching(
             missing_left=missing_left[feature],
             value=np.array(values)[:, target],
             target=target,
+            rows=rows,
         )
         for target in range(targets)
     ]

@@ -15,7 +15,8 @@ from pyfunc_packaging.compile.arithmetic import const, ints
 from pyfunc_packaging.compile.composition import output_names
 from pyfunc_packaging.compile.registry import Context, register_compiler
 from pyfunc_packaging.compile.table import Block, Table
-from pyfunc_packaging.compile.trees import BRANCH_LT, Tree, tree_ensemble
+from pyfunc_packaging.compile.tree_nodes import BRANCH_LT
+from pyfunc_packaging.compile.trees import Tree, tree_ensemble
 
 
 def search_sorted(x: Var, edges: Sequence[npt.ArrayLike]) -> Var:

@@ -74,6 +74,7 @@ def tree_of(fitted: Any, values: Any, *, target: int = 0) -> Tree:
         missing_left=fitted.missing_go_to_left.astype(bool),
         value=values,
         target=target,
+        rows=fitted.weighted_n_node_samples,
     )
 
 

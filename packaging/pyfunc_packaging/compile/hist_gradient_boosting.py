@@ -67,6 +67,7 @@ def _tree(predictor: Any, target: int, members: Memberships) -> Tree:
         missing_left=missing_left,
         value=nodes["value"].astype(np.float64),
         target=target,
+        rows=nodes["count"],
     )
 
 

@@ -81,13 +81,16 @@ def _tree(
     left, right = np.full(count, -1), np.full(count, -1)
     feature, threshold = np.zeros(count, dtype=np.int64), np.zeros(count)
     missing_left, value = np.zeros(count, dtype=bool), np.zeros(count)
+    rows = np.zeros(count)
     number = {id(node): position for position, node in enumerate(nodes)}
     for position, node in enumerate(nodes):
         if "split_feature" not in node:
             if "leaf_coeff" in node:
                 raise context.error("linear_tree=True is not compiled")
             value[position] = node["leaf_value"]
+            rows[position] = node.get("leaf_count", 0)
             continue
+        rows[position] = node["internal_count"]
         left[position] = number[id(node["left_child"])]
         right[position] = number[id(node["right_child"])]
         feature[position] = node["split_feature"]
@@ -102,7 +105,7 @@ def _tree(
             raise context.error("zero is missing in some splits of a feature only")
         # where nothing was missing in training, a missing value counts as zero
         missing_left[position] = limit >= 0.0 if missing == "None" else node["default_left"]
-    return Tree(left, right, feature, threshold, missing_left, value, target)
+    return Tree(left, right, feature, threshold, missing_left, value, target, rows)
 
 
 def _numbered(root: Mapping[str, Any]) -> list[Mapping[str, Any]]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -15,16 +15,23 @@ from onnx import numpy_helper
 from spox import Var
 
 from pyfunc_packaging.compile.registry import Context
+from pyfunc_packaging.compile.tree_nodes import BRANCH_LEQ, TreeNodes, join_attributes
 
-#: `TreeEnsemble`, ai.onnx.ml version 5: how a node decides, and how trees are put together.
-BRANCH_LEQ, BRANCH_LT, BRANCH_MEMBER = 0, 1, 6
+#: `TreeEnsemble`, ai.onnx.ml version 5: how trees are put together.
 SUM = 1
 
 #: What an inner node and a leaf take in the file, with numbers of nodes in the millions.
 NODE_BYTES, LEAF_BYTES = 29, 10
 
-#: Inner nodes in one operator, about.
-MAX_NODES = 400_000
+#: Inner nodes in one operator, about: ONNX Runtime takes row by row through all its trees, which
+#: therefore should fit into a processor's cache (32 bytes a node and a leaf).
+MAX_NODES = 100_000
+
+#: Inner nodes for each of several targets from which on it pays to have an operator for each.
+TARGET_NODES = 1000
+
+#: Inner nodes for each feature from which on it pays to have the features twice.
+MANY_NODES = 100
 
 _TENSORS = ("nodes_splits", "nodes_modes", "leaf_weights")
 
@@ -49,6 +56,8 @@ class Tree:
         What a leaf contributes to its target.
     target : int
         Which output the tree contributes to.
+    rows : ndarray, shape (nodes,), optional
+        How many rows reached each node in training, as far as known; decides nothing but speed.
     """
 
     left: IntArray
@@ -58,6 +67,7 @@ class Tree:
     missing_left: npt.NDArray[np.bool_]
     value: FloatArray
     target: int = 0
+    rows: npt.NDArray[Any] | None = None
 
     @classmethod
     def constant(cls, value: float, *, target: int = 0) -> Tree:
@@ -100,6 +110,7 @@ class Tree:
             missing_left=self.missing_left[keep],
             value=value[keep],
             target=self.target,
+            rows=None if self.rows is None else self.rows[keep],
         )
 
 
@@ -129,37 +140,65 @@ def tree_ensemble(
     Returns
     -------
     Var of the type of x, shape (n, targets)
-        Summed in the order of the trees; only where millions of nodes make a single sum, it is
-        put together from sums of parts, since ONNX Runtime loads these several times as fast.
+        Summed in the order of the trees; only where very many nodes make a single sum, it is
+        put together from sums of parts, which ONNX Runtime computes several times as fast.
     """
     parts = []
     for tree in trees:
-        part = _Part.of(tree)
+        part = TreeNodes.of(tree)
         if context is not None:
             context.reserve(part.nodes * NODE_BYTES + part.leaves * LEAF_BYTES)
         parts.append(part)
     dtype = x.unwrap_tensor().dtype
-    sums = [
-        _operator(x, targets, _attributes(group, mode, dtype), context)
-        for group in _groups(parts, targets, dtype)
-    ]
-    return sums[0] if len(sums) == 1 else op.sum(sums)
-
-
-def _groups(parts: Sequence[_Part], targets: int, dtype: Any) -> list[list[_Part]]:
-    """Trees that share an operator: all of them, unless they are many."""
-    before = np.cumsum([part.nodes for part in parts]) // MAX_NODES
+    width = _width(x)
+    nodes = sum(part.nodes for part in parts)
+    if width is not None and nodes >= MANY_NODES * width:
+        turned = [part.likely_right(mode, width, dtype) for part in parts]
+        if turned != parts:
+            parts, x = turned, op.concat([x, op.neg(x)], axis=1)
+    by_target = _by_target(parts, targets)
     # float32 shows how a sum was rounded, and so does a tie between classes unless all votes count
     # the same
-    if before[-1] == 0 or dtype != np.float64 or not (targets == 1 or _all_whole(parts)):
+    free = dtype == np.float64 and (targets == 1 or _all_whole(parts))
+    sums = []
+    for trees_of_one in by_target:
+        groups = _groups(trees_of_one) if free else [trees_of_one]
+        count = targets if len(by_target) == 1 else 1
+        found = [
+            _operator(x, count, join_attributes(each, mode, dtype), context) for each in groups
+        ]
+        sums.append(found[0] if len(found) == 1 else op.sum(found))
+    return sums[0] if len(sums) == 1 else op.concat(sums, axis=1)
+
+
+def _width(x: Var) -> int | None:
+    """Number of features, where the graph says it."""
+    shape = x.unwrap_tensor().shape
+    width = shape[1] if shape is not None and len(shape) == 2 else None
+    return width if isinstance(width, int) else None
+
+
+def _by_target(parts: Sequence[TreeNodes], targets: int) -> list[list[TreeNodes]]:
+    """The trees of each target, for an operator of its own, where they have nodes enough for it."""
+    nodes = np.bincount([part.target for part in parts], [part.nodes for part in parts], targets)
+    if targets == 1 or min(nodes) < TARGET_NODES:
         return [list(parts)]
+    return [
+        [replace(part, target=0) for part in parts if part.target == target]
+        for target in range(targets)
+    ]
+
+
+def _groups(parts: Sequence[TreeNodes]) -> list[list[TreeNodes]]:
+    """Trees that share an operator: all of them, unless they are many."""
+    before = np.cumsum([part.nodes for part in parts]) // MAX_NODES
     return [
         [part for part, group in zip(parts, before, strict=True) if group == number]
         for number in np.unique(before)
     ]
 
 
-def _all_whole(parts: Sequence[_Part]) -> bool:
+def _all_whole(parts: Sequence[TreeNodes]) -> bool:
     return all(np.array_equal(part.weights, np.rint(part.weights)) for part in parts)
 
 
@@ -198,7 +237,8 @@ def _operator(x: Var, targets: int, attributes: Attributes, context: Context | N
         # a root that no tree has says where the real attributes are kept
         context.large.append(attributes)
         dtype = x.unwrap_tensor().dtype
-        placeholder = _attributes([_Part.of(Tree.constant(0.0))], BRANCH_LEQ, dtype)
+        leaf = TreeNodes.of(Tree.constant(0.0))
+        placeholder = join_attributes([leaf], BRANCH_LEQ, dtype)
         attributes = {**placeholder, "tree_roots": np.array([-len(context.large)])}
     arguments: dict[str, Any] = {
         name: values if name in _TENSORS else values.tolist() for name, values in attributes.items()
@@ -207,80 +247,3 @@ def _operator(x: Var, targets: int, attributes: Attributes, context: Context | N
         x, aggregate_function=SUM, n_targets=targets, post_transform=0, **arguments
     )
     return result
-
-
-def _attributes(parts: Sequence[_Part], mode: int, dtype: Any) -> dict[str, npt.NDArray[Any]]:
-    """What the operator wants to know about its trees."""
-    nodes = np.cumsum([0, *(part.nodes for part in parts)])
-    leaves = np.cumsum([0, *(part.leaves for part in parts)])
-
-    def joined(name: str, dtype: Any) -> npt.NDArray[Any]:
-        return np.concatenate([getattr(part, name) for part in parts]).astype(dtype)
-
-    def ids(name: str, is_leaf: str) -> IntArray:
-        # children are numbered within their tree: leaves among leaves, nodes among nodes
-        shifted = [
-            getattr(part, name) + np.where(getattr(part, is_leaf), leaf, node)
-            for part, node, leaf in zip(parts, nodes, leaves, strict=False)
-        ]
-        return np.concatenate(shifted)
-
-    targets = [np.full(part.leaves, part.target) for part in parts]
-    return {
-        "tree_roots": nodes[:-1],
-        "nodes_featureids": joined("feature", np.int64),
-        "nodes_splits": joined("threshold", dtype),
-        "nodes_modes": np.full(nodes[-1], mode, dtype=np.uint8),
-        "nodes_missing_value_tracks_true": joined("missing_left", np.int64),
-        "nodes_truenodeids": ids("left", "left_leaf"),
-        "nodes_trueleafs": joined("left_leaf", np.int64),
-        "nodes_falsenodeids": ids("right", "right_leaf"),
-        "nodes_falseleafs": joined("right_leaf", np.int64),
-        "leaf_targetids": np.concatenate(targets),
-        "leaf_weights": joined("weights", dtype),
-    }
-
-
-@dataclass(frozen=True)
-class _Part:
-    """A tree as the operator wants it: inner nodes and leaves numbered apart."""
-
-    feature: IntArray
-    threshold: FloatArray
-    missing_left: IntArray
-    left: IntArray
-    right: IntArray
-    left_leaf: npt.NDArray[np.bool_]
-    right_leaf: npt.NDArray[np.bool_]
-    weights: FloatArray
-    target: int
-
-    @property
-    def nodes(self) -> int:
-        return len(self.feature)
-
-    @property
-    def leaves(self) -> int:
-        return len(self.weights)
-
-    @classmethod
-    def of(cls, tree: Tree) -> _Part:
-        leaf = np.asarray(tree.left) < 0
-        if leaf[0]:  # the operator has no tree without a node: both branches lead to the one leaf
-            zero, yes = np.zeros(1, dtype=np.int64), np.ones(1, dtype=bool)
-            value = np.asarray(tree.value[:1])
-            return cls(zero, np.zeros(1), zero, zero, zero, yes, yes, value, tree.target)
-        number = np.where(leaf, np.cumsum(leaf) - 1, np.cumsum(~leaf) - 1)
-        inner = np.flatnonzero(~leaf)
-        left, right = tree.left[inner], tree.right[inner]
-        return cls(
-            feature=tree.feature[inner],
-            threshold=tree.threshold[inner],
-            missing_left=tree.missing_left[inner].astype(np.int64),
-            left=number[left],
-            right=number[right],
-            left_leaf=leaf[left],
-            right_leaf=leaf[right],
-            weights=np.asarray(tree.value)[leaf],
-            target=tree.target,
-        )

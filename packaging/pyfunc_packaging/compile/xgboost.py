@@ -14,7 +14,8 @@ from pyfunc_packaging.compile.labels import labels, most_likely
 from pyfunc_packaging.compile.registry import Context, register_compiler, shared
 from pyfunc_packaging.compile.single import expf, single
 from pyfunc_packaging.compile.table import Table
-from pyfunc_packaging.compile.trees import BRANCH_LT, Tree, tree_ensemble
+from pyfunc_packaging.compile.tree_nodes import BRANCH_LT
+from pyfunc_packaging.compile.trees import Tree, tree_ensemble
 
 IDENTITY = {
     "reg:squarederror",
@@ -74,6 +75,7 @@ def _tree(tree: Any, target: int, context: Context) -> Tree:
         missing_left=np.array(tree["default_left"], dtype=bool),
         value=conditions,  # of leaves
         target=target,
+        rows=np.array(tree["sum_hessian"]),
     )
 
 
