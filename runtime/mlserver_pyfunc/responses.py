@@ -6,7 +6,9 @@ import gzip
 from collections.abc import Iterable, Mapping
 from typing import Any
 
-from mlserver.codecs.json import encode_to_json_bytes
+import numpy as np
+import numpy.typing as npt
+import orjson
 
 from mlserver_pyfunc import binary_tensors
 from mlserver_pyfunc.binary_tensors import BinaryWishes
@@ -60,7 +62,7 @@ _RETRY = (b"retry-after", b"1")
 def make_error(message: str, status: int) -> Answer:
     """An answer that says what is wrong."""
     more = (_RETRY,) if status == 503 else ()
-    return Answer(encode_to_json_bytes({"error": message}), *more, status=status)
+    return Answer(orjson.dumps({"error": message}), *more, status=status)
 
 
 def make_answer(
@@ -104,14 +106,32 @@ def make_answer(
             tensor["parameters"] = {binary_tensors.SIZE: len(tail)}
             tails.append(tail)
         else:
-            tensor["data"] = output.data
+            tensor["data"] = _to_json(output.cells)
         tensors.append(tensor)
-    content = encode_to_json_bytes({**head, "outputs": tensors})
+    content = orjson.dumps({**head, "outputs": tensors}, _to_text, orjson.OPT_SERIALIZE_NUMPY)
     if not tails:
         return _compress(content, b"application/json", (), compress)
     length = (binary_tensors.HEADER.encode(), str(len(content)).encode())
     content = b"".join([content, *tails])
     return _compress(content, b"application/octet-stream", (length,), compress)
+
+
+def _to_json(cells: list[Any] | npt.NDArray[Any]) -> list[Any] | npt.NDArray[Any]:
+    """What orjson writes as it writes a list: numbers that Python has, too, may stay an array."""
+    if isinstance(cells, list) or (cells.dtype in _PYTHON and cells.flags.c_contiguous):
+        return cells
+    listed: list[Any] = cells.tolist()
+    return listed
+
+
+_PYTHON = (np.dtype("float64"), np.dtype("int64"))
+
+
+def _to_text(cell: Any) -> str:
+    """BYTES, which JSON has no cells for."""
+    if not isinstance(cell, bytes):
+        raise TypeError(f"no cell of a tensor: {type(cell).__name__}")
+    return cell.decode()
 
 
 def _compress(

@@ -138,7 +138,9 @@ def test_same_bits(model: Any, table: Callable[..., Any], target: Callable[..., 
     X = table("gaps" if "Hist" in type(model).__name__ else "numbers", 500, 0)
     y = target("regression", X, 0)
     model.fit(X, y > 0 if "Classifier" in type(model).__name__ else y)
-    columns = infer_columns(X)
+    columns = [
+        replace(column, nullable=bool(X.isna().any(axis=None))) for column in infer_columns(X)
+    ]
     values = {name: X[name].to_numpy() for name in X}
     found = []
     for many in (1, 10**9):
@@ -148,6 +150,7 @@ def test_same_bits(model: Any, table: Callable[..., Any], target: Callable[..., 
         assert (b"Neg" in graph) == (many == 1)
         found.append(OnnxSession(graph, columns).run(values)["prediction"])
     assert np.array_equal(*found)
+    assert np.array_equal(found[0], model.predict(X))
 
 
 @pytest.mark.parametrize(

@@ -55,7 +55,7 @@ def _predictions(model: AdaBoostRegressor, table: Table, context: Context) -> Va
             tree_of(estimator.tree_, estimator.tree_.value[:, 0, 0], target=target)
             for target, estimator in enumerate(model.estimators_)
         ]
-        return tree_ensemble(x, trees, targets=count, context=context)
+        return tree_ensemble(x, trees, targets=count, nan=False, context=context)
     parts = [
         context.compile(estimator, table, method="predict", step=f"estimator {number}").x
         for number, estimator in enumerate(model.estimators_)
@@ -71,7 +71,7 @@ def _decision(model: AdaBoostClassifier, table: Table, context: Context) -> Tabl
     table = _checked(table, context)
     if all(type(estimator) in TREE_CLASSIFIERS for estimator in model.estimators_):
         x = rounded(table, context, allow_missing=False).x
-        total = tree_ensemble(x, _votes(model), targets=count, context=context)
+        total = tree_ensemble(x, _votes(model), targets=count, nan=False, context=context)
     else:
         total = summed(
             [

@@ -65,7 +65,7 @@ def _mean_of_trees(model: Any, table: Table, context: Context, targets: int) -> 
         allow_missing=allows_missing(model.estimators_[0]),
     )
     trees = _renumbered(model, used, targets)
-    total = tree_ensemble(x.x, trees, targets=targets, context=context)
+    total = tree_ensemble(x.x, trees, targets=targets, nan=x.nan, context=context)
     return Table.of(op.div(total, const(float(len(model.estimators_)))), targets, inf=False)
 
 

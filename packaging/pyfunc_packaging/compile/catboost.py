@@ -60,7 +60,7 @@ def _raw(model: Any, table: Table, context: Context) -> tuple[Table, str]:
         trees += _branching(tree, missing_left, targets=len(bias))
     x = op.cast(op.cast(table.x, to=np.float32), to=np.float64)
     trees = trees or [Tree.constant(0.0)]
-    total = tree_ensemble(x, trees, targets=len(bias), context=context)
+    total = tree_ensemble(x, trees, targets=len(bias), nan=table.nan, context=context)
     if scale != 1.0:
         total = op.mul(total, const(scale))
     return Table.of(op.add(total, const(bias)), len(bias), inf=False), _loss(model)

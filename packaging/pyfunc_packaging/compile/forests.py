@@ -84,8 +84,10 @@ def _sum(trees: list[Any], table: Table, context: Context, *, allow_missing: boo
     if first.n_outputs > 1 and first.max_n_classes > 1:
         raise context.error("classifies several outputs at once")
     targets = first.n_outputs * first.max_n_classes
-    x = rounded(table, context, allow_missing=allow_missing).x
-    return tree_ensemble(x, _by_target(trees, targets), targets=targets, context=context)
+    x = rounded(table, context, allow_missing=allow_missing)
+    return tree_ensemble(
+        x.x, _by_target(trees, targets), targets=targets, nan=x.nan, context=context
+    )
 
 
 def _by_target(trees: list[Any], targets: int) -> Iterator[Tree]:

@@ -42,7 +42,7 @@ def raw_predictions(model: Any, table: Table, context: Context) -> Table:
         trees = [Tree.constant(value, target=k) for k, value in enumerate(first[0])] + trees
     elif model.init_ != "zero":
         guess = _first_guess(model, table, context)
-    total = tree_ensemble(table.x, trees, targets=count, context=context)
+    total = tree_ensemble(table.x, trees, targets=count, nan=False, context=context)
     if guess is not None:
         total = op.add(guess, total)
     return Table.of(total, count, inf=False)

@@ -31,7 +31,7 @@ def raw_predictions(model: Any, table: Table, context: Context) -> Table:
             trees.append(_tree(predictor, target, members))
     x = members.beside(table.x)
     count = model.n_trees_per_iteration_
-    total = tree_ensemble(x, trees, targets=count, context=context)
+    total = tree_ensemble(x, trees, targets=count, nan=table.nan, context=context)
     return Table.of(total, count, inf=False)
 
 

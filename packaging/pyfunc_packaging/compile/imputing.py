@@ -44,9 +44,9 @@ def _simple_imputer(estimator: SimpleImputer, table: Table, context: Context) ->
     marker = estimator.missing_values
     _check_marker(marker, table, context)
     if estimator.strategy in ("most_frequent", "constant"):
-        _validate(table, context)
+        table = _validate(table, context)
     else:  # makes float64 of everything
-        context.refuse_infinite(table)
+        table = context.refuse_infinite(table)
     statistics = estimator.statistics_
     # a None is no empty column: it is the most frequent value of one that holds it beside NaN
     empty = np.array([value is not None and is_missing_value(value) for value in statistics])
@@ -71,13 +71,14 @@ def _simple_imputer(estimator: SimpleImputer, table: Table, context: Context) ->
     return Table(tuple(blocks), output_names(estimator, table))
 
 
-def _validate(table: Table, context: Context) -> None:
-    """Refuse what `check_array` refuses of columns in their own dtypes."""
+def _validate(table: Table, context: Context) -> Table:
+    """Refuse what `check_array` refuses of columns in their own dtypes; what is left."""
     table.check_inputs()
     check_booleans(table)
     origins = [block.origin for block in table.blocks if block.origin is not None]
-    if not (table.text or any(origin.dtype == "object" for origin in origins)):
-        context.refuse_infinite(table)  # an array of objects is not searched for them
+    if table.text or any(origin.dtype == "object" for origin in origins):
+        return table  # an array of objects is not searched for infinite values
+    return context.refuse_infinite(table)
 
 
 def _filled(block: Block, values: list[Any], context: Context) -> Block:
@@ -97,7 +98,8 @@ def _filled(block: Block, values: list[Any], context: Context) -> Block:
         return block
     floats = block.to_float()
     filled = op.where(op.isnan(floats.var), const(values), floats.var)
-    return Block(filled, block.width, nan=any(map(is_missing_value, values)), inf=floats.inf)
+    missing, infinite = any(map(is_missing_value, values)), bool(np.isinf(values).any())
+    return Block(filled, block.width, nan=missing, inf=floats.inf or infinite)
 
 
 def _missing(table: Table, marker: Any) -> Block:

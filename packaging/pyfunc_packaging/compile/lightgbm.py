@@ -41,7 +41,8 @@ def _raw(model: Any, table: Table, context: Context) -> tuple[Table, list[str]]:
         for number, info in enumerate(dump["tree_info"])
     ]
     x = members.beside(_without_zeros(table.x, zeros, table.width))
-    total = tree_ensemble(x, trees, targets=targets, context=context)
+    nan = table.nan or any(zeros.values())
+    total = tree_ensemble(x, trees, targets=targets, nan=nan, context=context)
     if dump["average_output"]:
         total = op.div(total, const(float(len(trees) // targets)))
     return Table.of(total, targets, inf=False), dump.get("objective", "").split()

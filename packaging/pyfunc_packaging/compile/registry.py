@@ -225,11 +225,13 @@ class Context:
         if any(block.nan and block.kind == "float" for block in table.blocks):
             self.refuse(op.isnan(_numbers(table).x))
 
-    def refuse_infinite(self, table: Table) -> None:
-        """Refuse infinite values, as scikit-learn's validation does."""
+    def refuse_infinite(self, table: Table) -> Table:
+        """Refuse infinite values, as scikit-learn's validation does; the table without them."""
         table.check_inputs()
-        if any(block.inf and block.kind == "float" for block in table.blocks):
-            self.refuse(op.isinf(_numbers(table).x))
+        if not any(block.inf and block.kind == "float" for block in table.blocks):
+            return table
+        self.refuse(op.isinf(_numbers(table).x))
+        return table.finite()
 
     def finite(self, table: Table, *, allow_missing: bool = False) -> Block:
         """The table as float64, refused where it is not finite: `check_array`'s default."""

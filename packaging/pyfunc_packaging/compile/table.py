@@ -204,6 +204,11 @@ class Table:
         """Every column as a block of its own."""
         return [block.take([column]) for block in self.blocks for column in range(block.width)]
 
+    def finite(self) -> Table:
+        """The same cells with the promise that none is infinite."""
+        blocks = [replace(b, inf=False) if b.kind == "float" else b for b in self.blocks]
+        return replace(self, blocks=tuple(blocks))
+
     def unnamed(self) -> Table:
         """The same cells as an array."""
         return replace(self, names=None)

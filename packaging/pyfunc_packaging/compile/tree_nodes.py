@@ -131,7 +131,7 @@ class TreeNodes:
 
 
 def join_attributes(
-    parts: Sequence[TreeNodes], mode: int, dtype: Any
+    parts: Sequence[TreeNodes], mode: int, dtype: Any, *, nan: bool = True
 ) -> dict[str, npt.NDArray[Any]]:
     """What the operator wants to know about its trees.
 
@@ -142,6 +142,8 @@ def join_attributes(
     mode : int
     dtype : dtype
         Of features, thresholds and leaves.
+    nan : bool
+        Whether a feature may be missing: where no node expects that, none is asked for it.
     """
     nodes = np.cumsum([0, *(part.nodes for part in parts)])
     leaves = np.cumsum([0, *(part.leaves for part in parts)])
@@ -163,7 +165,7 @@ def join_attributes(
         "nodes_featureids": joined("feature", np.int64),
         "nodes_splits": joined("threshold", dtype),
         "nodes_modes": np.full(nodes[-1], mode, dtype=np.uint8),
-        "nodes_missing_value_tracks_true": joined("missing_left", np.int64),
+        "nodes_missing_value_tracks_true": joined("missing_left", np.int64) * nan,
         "nodes_truenodeids": ids("left", "left_leaf"),
         "nodes_trueleafs": joined("left_leaf", np.int64),
         "nodes_falsenodeids": ids("right", "right_leaf"),

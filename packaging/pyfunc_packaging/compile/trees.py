@@ -31,7 +31,7 @@ MAX_NODES = 100_000
 TARGET_NODES = 1000
 
 #: Inner nodes for each feature from which on it pays to have the features twice.
-MANY_NODES = 100
+MANY_NODES = 20
 
 _TENSORS = ("nodes_splits", "nodes_modes", "leaf_weights")
 
@@ -120,6 +120,7 @@ def tree_ensemble(
     *,
     targets: int = 1,
     mode: int = BRANCH_LEQ,
+    nan: bool = True,
     context: Context | None = None,
 ) -> Var:
     """The sum of trees.
@@ -133,6 +134,8 @@ def tree_ensemble(
         Number of outputs.
     mode : int
         `BRANCH_LEQ`, or `BRANCH_LT` where a row goes left only below the threshold.
+    nan : bool
+        Whether a feature may be missing. False is a promise.
     context : Context, optional
         Given for what may be large: it stops at trees that no graph should hold, and puts them
         into the graph when that is built, rather than to copy them with every step until then.
@@ -165,7 +168,8 @@ def tree_ensemble(
         groups = _groups(trees_of_one) if free else [trees_of_one]
         count = targets if len(by_target) == 1 else 1
         found = [
-            _operator(x, count, join_attributes(each, mode, dtype), context) for each in groups
+            _operator(x, count, join_attributes(each, mode, dtype, nan=nan), context)
+            for each in groups
         ]
         sums.append(found[0] if len(found) == 1 else op.sum(found))
     return sums[0] if len(sums) == 1 else op.concat(sums, axis=1)

@@ -43,9 +43,10 @@ def _margins(model: Any, table: Table, context: Context) -> tuple[Var, int, str]
     for tree, target in zip(forest["trees"][:count], forest["tree_info"], strict=False):
         trees.append(_tree(tree, target, context))
     x = op.cast(table.x, to=np.float32)
+    nan = table.nan or not np.isnan(model.missing)
     if not np.isnan(model.missing):
         x = op.where(op.equal(x, single(model.missing)), single(np.nan), x)
-    total = tree_ensemble(x, trees, targets=len(base), mode=BRANCH_LT, context=context)
+    total = tree_ensemble(x, trees, targets=len(base), mode=BRANCH_LT, nan=nan, context=context)
     return total, len(base), learner["objective"]["name"]
 
 
