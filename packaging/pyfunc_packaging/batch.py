@@ -19,17 +19,15 @@ import pyarrow as pa
 from pyfunc_packaging.arrow_columns import Array, UnsuitableCell, encode, first_unsuitable
 from pyfunc_packaging.block_scoring import BlockScorer, choose_block_size, unsuitable_row
 from pyfunc_packaging.blocks import Block, Reader
-from pyfunc_packaging.bundle import Bundle, load_bundle
-from pyfunc_packaging.compatibility import check_versions
 from pyfunc_packaging.errors import UnsuitableData
 from pyfunc_packaging.progress import is_watched
 from pyfunc_packaging.replaced_file import check_free, replaced_file
 from pyfunc_packaging.schema import Column
-from pyfunc_packaging.scoring import Scorer, choose_engine
+from pyfunc_packaging.scoring import Scorer
 from pyfunc_packaging.table_formats import PIPED, choose_format, naming
 from pyfunc_packaging.table_readers import open_reader
 from pyfunc_packaging.table_writers import Writer, make_writer, prediction_columns
-from pyfunc_packaging.trust import check_reference, read_trust, read_trusted_signature
+from pyfunc_packaging.trusted_bundle import TrustedBundle
 
 _logger = logging.getLogger(__name__)
 
@@ -108,7 +106,7 @@ def predict_file(
     result_kind = choose_format(str(output_path), output_format, "--output-format")
     if str(output_path) != "-":
         check_free(Path(output_path), overwrite=overwrite)
-    engine = _load(Path(bundle))
+    engine = TrustedBundle.read(Path(bundle)).load(_logger)
     start = time.perf_counter()
     source = sys.stdin.buffer if str(input_path) == "-" else Path(input_path)
     with naming(str(input_path)):
@@ -127,18 +125,6 @@ def _open_output(path: str, *, overwrite: bool) -> Iterator[IO[bytes]]:
     else:
         with replaced_file(Path(path), overwrite=overwrite) as file:
             yield file
-
-
-def _load(path: Path) -> Scorer:
-    """Load a bundle as a server does: under the same trust, and with the same checks."""
-    trust, signed = read_trust(), read_trusted_signature(path)
-    if signed is not None:
-        signed.check_files()
-    bundle: Bundle = load_bundle(path, digests=None if signed is None else signed.files)
-    engine = choose_engine(bundle)
-    pickles = engine == "pyfunc" and check_reference(bundle, trust, verified=signed is not None)
-    check_versions(bundle, engine=engine, logger=_logger)
-    return Scorer(bundle, pickles=pickles)
 
 
 class _Job:

@@ -10,8 +10,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-from pyfunc_packaging.bundle import Bundle, load_bundle
-from pyfunc_packaging.compatibility import check_versions
+from pyfunc_packaging.bundle import Bundle
 from pyfunc_packaging.errors import InvalidArgument, ModelFailure, PyFuncError, UnsuitableData
 from pyfunc_packaging.frame import from_frame
 from pyfunc_packaging.manifest_facts import Quality, read_quality, read_seconds
@@ -22,9 +21,9 @@ from pyfunc_packaging.prediction_changes import (
     taken_by_both,
     time_both,
 )
-from pyfunc_packaging.scoring import Scorer, choose_engine
+from pyfunc_packaging.scoring import Scorer
 from pyfunc_packaging.signature_changes import compare_signatures
-from pyfunc_packaging.trust import check_reference, read_trust, read_trusted_signature
+from pyfunc_packaging.trusted_bundle import TrustedBundle
 
 logger = logging.getLogger(__name__)
 
@@ -38,32 +37,22 @@ class _NotComparable(Exception):
 
 @dataclass(frozen=True)
 class _Side:
-    """One of the two: its bundle, and whether its signature was verified."""
+    """One of the two."""
 
     letter: str
-    bundle: Bundle
-    verified: bool
+    trusted: TrustedBundle
 
-    @classmethod
-    def read(cls, letter: str, path: Path) -> _Side:
-        signed = read_trusted_signature(path)
-        if signed is not None:
-            signed.check_files()
-        bundle = load_bundle(path, digests=None if signed is None else signed.files)
-        return cls(letter, bundle, signed is not None)
+    @property
+    def bundle(self) -> Bundle:
+        return self.trusted.bundle
 
     def load(self) -> Scorer:
         """The engine that serves the bundle, if it may and can be loaded here."""
         try:
-            engine = choose_engine(self.bundle)
-            pickles = engine == "pyfunc" and check_reference(
-                self.bundle, read_trust(), verified=self.verified
-            )
-            check_versions(self.bundle, engine=engine, logger=logger)
             with warnings.catch_warnings():
                 # scikit-learn's, on other versions of itself; what matters of it was just checked
                 warnings.simplefilter("ignore")
-                return Scorer(self.bundle, pickles=pickles)
+                return self.trusted.load(logger)
         except PyFuncError as error:
             raise _NotComparable(f"{self.letter} is not loaded: {error}") from error
 
@@ -117,7 +106,7 @@ def compare_bundles(
             f"{rows}: expected a file, found a pipe; the rows are read twice, once for each model,"
             f" so save them first"
         )
-    sides = _Side.read("A", a), _Side.read("B", b)
+    sides = _Side("A", TrustedBundle.read(a)), _Side("B", TrustedBundle.read(b))
     old, new = (side.bundle for side in sides)
     changes = compare_signatures(
         old.schema, new.schema, old_texts=_texts(old), new_texts=_texts(new)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import codecs
+import io
 import re
 import threading
 from collections.abc import Generator, Sequence
@@ -28,6 +30,7 @@ class CsvReader:
     def __init__(self, source: Path | IO[bytes], missing: Sequence[str]) -> None:
         from pyarrow import csv
 
+        _check_encoding(source)
         self._pipe = None if isinstance(source, Path) else _Pipe(source)
         self._file: Any = self._pipe or pa.OSFile(str(source))
         self.total = source.stat().st_size if isinstance(source, Path) else None
@@ -49,7 +52,14 @@ class CsvReader:
         except pa.ArrowInvalid as error:
             self._stop()
             raise _malformed(error) from error
-        self.names = self._batches.schema.names
+        try:
+            self.names = self._batches.schema.names
+        except UnicodeDecodeError as error:
+            self._stop()
+            raise UnsuitableData(
+                f"the line of names: expected CSV in UTF-8, found the byte"
+                f" 0x{error.object[error.start]:02x}, which is none; {_WRITE_UTF8}"
+            ) from error
 
     def blocks(self, rows: int) -> Generator[Block, None, None]:
         """The rows; see :class:`Reader`."""
@@ -83,6 +93,20 @@ class CsvReader:
     def position(self) -> int:
         """How much was read; see :class:`Reader`."""
         return 0 if self._pipe is not None else int(self._file.tell())
+
+
+_WRITE_UTF8 = "write the file in UTF-8 (pandas does by default, Excel as 'CSV UTF-8')"
+
+
+def _check_encoding(source: Path | IO[bytes]) -> None:
+    """Refuse UTF-16, of which pyarrow would only say that rows have other lengths."""
+    if isinstance(source, Path):
+        with source.open("rb") as file:
+            start = file.read(4)
+    else:  # a pipe that cannot be looked into is read as it is
+        start = source.peek(4)[:4] if isinstance(source, io.BufferedReader) else b""
+    if start[:2] in (codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE) or b"\0" in start:
+        raise UnsuitableData(f"expected CSV in UTF-8, found UTF-16; {_WRITE_UTF8}")
 
 
 def _from_utf8(cells: pa.Array) -> pa.Array:

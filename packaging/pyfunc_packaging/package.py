@@ -6,7 +6,6 @@ import errno
 import importlib.metadata
 import os
 import platform
-import re
 import shutil
 import warnings
 from collections.abc import Mapping, Sequence
@@ -30,12 +29,11 @@ from pyfunc_packaging.compilation import (
     check_choice,
     compile_model,
 )
-from pyfunc_packaging.contents import FORMAT_VERSION, NAME
+from pyfunc_packaging.contents import FORMAT_VERSION
 from pyfunc_packaging.directories import staging_beside, swap, writing
 from pyfunc_packaging.errors import (
     BundleExists,
     InvalidArgument,
-    InvalidKey,
     NotPortable,
     UnsuitableModel,
 )
@@ -49,6 +47,7 @@ from pyfunc_packaging.mlmodel import (
     write_mlmodel,
 )
 from pyfunc_packaging.modules import copy_modules, pins, split_modules
+from pyfunc_packaging.package_arguments import check_additions, check_key, check_names, check_path
 from pyfunc_packaging.profile import profile, profile_predictions
 from pyfunc_packaging.progress import Steps
 from pyfunc_packaging.reference import Stored, save_reference
@@ -60,8 +59,6 @@ from pyfunc_packaging.trial import make_schema
 
 #: Rows of which the predictions are summarised.
 _PROFILED_ROWS = 5000
-#: What MLflow takes for an alias; a bundle would be registered before it says so.
-_ALIAS = re.compile(r"(?!(?i:latest|v\d+)$)[\w-]+")
 #: Modules of this library that a bundle needs where the library is not installed.
 _LIBRARY = (
     "__init__",
@@ -193,24 +190,11 @@ def package_model(
     array([40.])
     >>> folder.cleanup()
     """
-    if isinstance(path, str) and "://" in path:
-        raise InvalidArgument(
-            f"path should be a folder on this machine, found {path!r}; package there, and upload"
-            f" the bundle, or let MLflow do so with log=True"
-        )
-    path = Path(path)
-    if output_name is not None and not (isinstance(output_name, str) and output_name):
-        raise InvalidArgument(f"output_name should be a text, found {output_name!r}")
-    for argument, value in (
-        ("code_paths", code_paths),
-        ("extra_pip_requirements", extra_pip_requirements),
-    ):
-        if isinstance(value, str):
-            raise InvalidArgument(f"{argument} should be a list, found {value!r}; pass [{value!r}]")
+    check_names(name, output_name, alias=alias, registered_model_name=registered_model_name)
+    check_additions(code_paths, extra_pip_requirements, metadata)
     check_choice(compile)
-    if signing_key is not None and not Path(signing_key).is_file():
-        raise InvalidKey(f"{signing_key}: expected a file with a private key in PEM, found none")
-    _check_arguments(path, name, overwrite, alias, registered_model_name)
+    check_key(signing_key)
+    path = check_path(path, overwrite=overwrite)
     steps = Steps(4 + (signing_key is not None), f"package {name}", shown=progress)
     with steps.step("schema"):
         schema = make_schema(model, X, y, output_name)
@@ -251,37 +235,6 @@ def package_model(
                 write, name=name, registered_model_name=registered_model_name, alias=alias
             )
         return write(None)
-
-
-def _check_arguments(
-    path: Path, name: str, overwrite: bool, alias: str | None, registered: str | None
-) -> None:
-    if not isinstance(name, str) or not NAME.fullmatch(name):
-        raise InvalidArgument(
-            f"name should consist of letters, digits, '.', '_' and '-', found {name!r}; it becomes"
-            f" a part of the URL /v2/models/{{name}}/infer"
-        )
-    if alias is not None and registered is None:
-        raise InvalidArgument(
-            f"alias={alias!r} needs a registered model to belong to; pass registered_model_name="
-        )
-    if alias is not None and not (isinstance(alias, str) and _ALIAS.fullmatch(alias)):
-        raise InvalidArgument(
-            f"alias should consist of letters, digits, '_' and '-', and be neither 'latest' nor a"
-            f" version such as 'v1', found {alias!r}"
-        )
-    if path.is_symlink() or (path.exists() and not path.is_dir()):
-        raise BundleExists(f"{path}: something that is no directory is there; choose another path")
-    if path.exists() and any(path.iterdir()):
-        if not overwrite:
-            raise BundleExists(
-                f"{path}: there is something already; choose another path, or pass overwrite=True"
-            )
-        if not (path / MANIFEST).is_file():
-            raise BundleExists(
-                f"{path}: overwrite=True replaces bundles only, and this directory is none;"
-                f" choose another path, or remove it yourself"
-            )
 
 
 # --- the files --------------------------------------------------------------------------------

@@ -302,6 +302,22 @@ def test_a_file_that_is_none_is_refused(kind, content, message):
 
 
 @pytest.mark.parametrize(
+    ("encoding", "message"),
+    [
+        ("utf-16", "expected CSV in UTF-8, found UTF-16; write the file in UTF-8"),
+        ("utf-16-le", "expected CSV in UTF-8, found UTF-16; write the file in UTF-8"),
+        ("latin-1", "the line of names: expected CSV in UTF-8, found the byte 0xe7, which is none"),
+    ],
+)
+def test_csv_in_another_encoding(encoding, message, tmp_path):
+    content = "city,façade\na,b\n".encode(encoding)
+    (tmp_path / "rows.csv").write_bytes(content)
+    for source in (tmp_path / "rows.csv", io.BufferedReader(io.BytesIO(content))):
+        with pytest.raises(UnsuitableData, match=message):
+            open_reader(source, "csv", CITY)
+
+
+@pytest.mark.parametrize(
     ("cell", "found"),
     [("1", "1"), ("true", "True"), ("[]", r"\[\]"), ("{}", "{}"), ('"\\ud800"', r"'\\ud800'")],
 )

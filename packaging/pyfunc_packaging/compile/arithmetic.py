@@ -20,7 +20,7 @@ def texts(value: Any) -> Var:
     return op.const(np.asarray(value, dtype=object))  # numpy's own texts end before a last NUL
 
 
-def ints(value: Sequence[int] | int) -> Var:
+def ints(value: Sequence[Any] | int) -> Var:
     """An int64 constant, for axes, shapes and positions."""
     return op.const(np.asarray(value, dtype=np.int64))
 

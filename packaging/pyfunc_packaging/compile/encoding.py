@@ -230,7 +230,7 @@ def _one_hot(encoder: OneHotEncoder, table: Table, context: Context) -> Table:
         hot = answers.rows[:, 0]
         if not np.array_equal(hot[: len(hot) - 2], np.arange(len(hot) - 2)) or hot[-1] != -1:
             found = op.gather(ints(hot.tolist()), found, axis=0)
-        flags = op.equal(found, ints([list(range(width))]))  # type: ignore[list-item]
+        flags = op.equal(found, ints([list(range(width))]))
         parts.append(Table((Block(op.cast(flags, to=np.float64), width, nan=False, inf=False),)))
     if not parts:
         raise context.error("no column is left")

@@ -15,7 +15,7 @@ from pyfunc_packaging.compile.registry import Context, register_compiler
 from pyfunc_packaging.compile.table import Block, Table, is_missing
 from pyfunc_packaging.compile.tracing import trace
 from pyfunc_packaging.expressions import Binary, Call, Column, Node, Number, String, Unary, parse
-from pyfunc_packaging.features import ColumnFeatures, Feature, PlainValues
+from pyfunc_packaging.features import ColumnFeatures, PlainValues
 
 _UNARY = {
     "abs": op.abs,
@@ -57,10 +57,12 @@ def _column_features(estimator: ColumnFeatures, table: Table, context: Context) 
     return Table(tuple(columns.values()), tuple(columns))
 
 
-def _called(name: str, function: Feature, columns: dict[str, Block], context: Context) -> Block:
+def _called(
+    name: str, function: Callable[[Any], Any], columns: dict[str, Block], context: Context
+) -> Block:
     """One feature that a Python function computes from all columns so far."""
     table = Table(tuple(columns.values()), tuple(columns))
-    result = trace(function, table, context, what=f"feature {name!r}")  # type: ignore[arg-type]
+    result = trace(function, table, context, what=f"feature {name!r}")
     if result.ndim != 1:
         raise context.error(f"feature {name!r}: the function returns several columns")
     return result._table.columns()[0]
