@@ -187,7 +187,7 @@ class FastLane:
             Whether it will be answered; otherwise the application has to be called.
         """
         began = time.perf_counter()
-        headers = read_headers(scope["headers"])
+        on_loop, headers = target.model.on_loop, read_headers(scope["headers"])
         if not is_small(body, headers):
             return False
         try:
@@ -196,11 +196,13 @@ class FastLane:
             return False
         if envelope is None:
             return False
-        if not target.model.is_prompt(envelope.inputs):
+        if not target.model.is_small(envelope.inputs):
+            on_loop.add(time.perf_counter() - began)
             scope[_READ] = envelope  # for the application
             return False
         compress = headers.accepts_gzip if self._gzip else None
         times = Times(time.perf_counter() - began)
+        on_loop.add(times.decode)
 
         def finish(outputs: Sequence[Encoded] | None) -> None:
             answer = _answer_now(target, envelope, compress, outputs, began, times)
@@ -244,7 +246,11 @@ class FastLane:
             return envelope
 
         try:
-            return work() if is_small(body, headers) else await target.model.in_thread(work)
+            if not is_small(body, headers):
+                return await target.model.in_thread(work)
+            await target.model.on_loop.wait()
+            with target.model.on_loop:
+                return work()
         except (InvalidRequest, ModelNotReady):
             return None
         except NotAnswered as error:

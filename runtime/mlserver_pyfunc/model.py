@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import time
 from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from functools import partial
@@ -34,20 +33,20 @@ from mlserver_pyfunc.executor import ExecutorClosed, make_executor
 from mlserver_pyfunc.joining import may_join
 from mlserver_pyfunc.limits import INPUTS_VARIABLE, check_rows, read_limits
 from mlserver_pyfunc.logs import REQUEST_ID
+from mlserver_pyfunc.loop_time import LoopTime
 from mlserver_pyfunc.metrics import collector
 from mlserver_pyfunc.outcomes import watch_outputs
 from mlserver_pyfunc.params import read_extras, read_params
 from mlserver_pyfunc.plain import Decoded, PlainReader
 from mlserver_pyfunc.status import to_mlserver_error
 from mlserver_pyfunc.trial import check_golden, count_prompt_rows
-from mlserver_pyfunc.turn import Afterwards, LoopTime, join_rows
+from mlserver_pyfunc.turn import Afterwards, join_rows
 from pyfunc_packaging.errors import InvalidSetting, ModelFailure, PyFuncError
 from pyfunc_packaging.schema import Column, Schema, Tensor
 
-#: Seconds for which one request may hold up the event loop, and the probes with it, and for which
-#: all requests in one turn of the loop may. A longer request goes to a thread, which costs it some
-#: hundred microseconds; a short one waits for the next turn.
-_PROMPT, _TURN = 5e-3, 10e-3
+#: Seconds for which one request may hold up the event loop, and the probes with it. A longer one
+#: goes to a thread, which costs it some hundred microseconds.
+_PROMPT = 5e-3
 
 _NONE: Mapping[str, Any] = MappingProxyType({})
 Rendered = TypeVar("Rendered")
@@ -82,7 +81,8 @@ class PyFuncRuntime(MLModel):  # type: ignore[misc]  # MLServer is not typed
         #: Whether rows are predicted alike alone and among others, to the last bit.
         self._joins = False
         self._max_rows: int | None = None  # none while the golden rows are predicted
-        self._on_loop = LoopTime()
+        #: What requests take of the event loop.
+        self.on_loop = LoopTime()
         #: What answers that are given on the event loop do not wait for.
         self.afterwards = Afterwards()
         self._example: dict[str, Any] | None = None
@@ -240,9 +240,8 @@ class PyFuncRuntime(MLModel):  # type: ignore[misc]  # MLServer is not typed
             times.encode += time.perf_counter() - began
             return rendered
 
-        if self._is_small(inputs):
-            while not self.is_prompt(inputs):
-                await asyncio.sleep(0)  # until the next turn, which begins with the probes
+        if self.is_small(inputs):
+            await self.on_loop.wait()
             return finish(self.infer_now(inputs, requested, parameters, times))
         try:
             return await self.in_thread(
@@ -259,7 +258,7 @@ class PyFuncRuntime(MLModel):  # type: ignore[misc]  # MLServer is not typed
         times: Times,
     ) -> list[Encoded]:
         """The same on the event loop, for a request that `is_prompt`; the outputs as they are."""
-        with self._on_loop:
+        with self.on_loop:
             try:
                 return self._infer(inputs, requested, parameters, times, self.afterwards)
             except PyFuncError as error:
@@ -279,7 +278,7 @@ class PyFuncRuntime(MLModel):  # type: ignore[misc]  # MLServer is not typed
         """
         if len(requests) == 1 or not self._joins:
             return None
-        with self._on_loop:
+        with self.on_loop:
             try:
                 return self._predict_together(requests, times, self.afterwards)
             except PyFuncError:  # what is wrong with which one, each says by itself
@@ -350,14 +349,11 @@ class PyFuncRuntime(MLModel):  # type: ignore[misc]  # MLServer is not typed
         return await self._executor.run(lambda: function(*arguments), watched=False)
 
     def is_prompt(self, inputs: Sequence[InputTensor] | Decoded) -> bool:
-        """Whether a request is so small that it needs no thread, and may be answered now."""
-        return self.may_go_on() and self._is_small(inputs)
+        """Whether a request needs no thread, and may be answered now."""
+        return self.on_loop.may_go_on() and self.is_small(inputs)
 
-    def may_go_on(self) -> bool:
-        """Whether this turn of the event loop has time left for a prediction."""
-        return self._on_loop.spent <= _TURN
-
-    def _is_small(self, inputs: Sequence[InputTensor] | Decoded) -> bool:
+    def is_small(self, inputs: Sequence[InputTensor] | Decoded) -> bool:
+        """Whether a request needs no thread."""
         if isinstance(inputs, Decoded):
             return inputs.rows <= self.prompt_rows
         shape = inputs[0].shape if inputs else None

@@ -89,16 +89,23 @@ class PromptProtocol(Lingering):
         if self._waiting is None:
             return
         cycle, target = self._waiting
-        # while a body was on its way, its model may have been unloaded
-        if (
-            cycle is self.cycle
-            and target.model.ready
-            and not self.flow.write_paused
-            and self._answer_soon(cycle, target)
-        ):
-            self._waiting = None
-        else:
+        if cycle is not self.cycle:
             self._start_waiting()
+            return
+        self._waiting = None
+        on_loop = target.model.on_loop
+        if on_loop.may_go_on():
+            self._answer(cycle, target)
+        else:
+            on_loop.call(partial(self._answer, cycle, target))
+
+    def _answer(self, cycle: RequestResponseCycle, target: Target) -> None:
+        """Answer a request whose body is there, or start its task."""
+        if cycle.disconnected or self.transport.is_closing():
+            return
+        # while a body was on its way, its model may have been unloaded
+        if not target.model.ready or self.flow.write_paused or not self._answer_soon(cycle, target):
+            super()._start_asgi_task(cycle, self.app)
 
     def _answer_soon(self, cycle: RequestResponseCycle, target: Target) -> bool:
         try:

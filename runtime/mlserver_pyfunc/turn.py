@@ -8,7 +8,6 @@ predicted alone, so that no request can touch another one's answer.
 from __future__ import annotations
 
 import asyncio
-import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -28,7 +27,7 @@ class Waiting:
     Parameters
     ----------
     model : PyFuncRuntime
-        Any with ``infer_together`` and ``may_go_on``.
+        Any with ``infer_together`` and ``on_loop``.
     inputs : Decoded
     finish : callable
         Is called with the outputs, or with None where the request has to be predicted alone.
@@ -58,9 +57,9 @@ class Turn:
         waiting, self._waiting = self._waiting, []
         while waiting:
             model = waiting[0].model
-            if not model.may_go_on():  # the rest has its turn after the probes
-                asyncio.get_running_loop().call_soon(self._end)
+            if not model.on_loop.may_go_on():  # the rest has its turn after the probes
                 self._waiting = waiting + self._waiting
+                model.on_loop.call(self._end)
                 return
             count = _count(waiting, model.prompt_rows)
             batch, waiting = waiting[:count], waiting[count:]
@@ -105,31 +104,6 @@ class Afterwards:
                 function()
             except Exception:  # noqa: BLE001 - our own fault must not cost others their counts
                 logger.exception("an answer was not counted")
-
-
-class LoopTime:
-    """Notes for how long predictions hold up the event loop in this turn of it."""
-
-    def __init__(self) -> None:
-        self.spent = 0.0  # seconds
-        self._start = 0.0
-
-    def __enter__(self) -> None:
-        self._start = time.perf_counter()
-
-    def __exit__(self, *error: object) -> None:
-        before = self.spent
-        self.spent += time.perf_counter() - self._start
-        # the end of a turn is asked for once, and not for what is too little to matter
-        if before <= _LITTLE < self.spent:
-            asyncio.get_running_loop().call_soon(self._begin_turn)
-
-    def _begin_turn(self) -> None:
-        self.spent = 0.0
-
-
-#: Seconds.
-_LITTLE = 1e-3
 
 
 def join_rows(parts: Sequence[Decoded]) -> Decoded:

@@ -73,6 +73,51 @@ def test_everyone_gets_his_own_answer(california: Any, california_server: Any, r
             assert content["outputs"][0]["data"] == [expected[position]]
 
 
+def test_more_than_a_turn_holds(california: Any, california_server: Any, rows: Any) -> None:
+    """Long and short requests, one after the other without waiting; some clients leave."""
+    bundle = california[2]
+    expected = bundle.predict(rows).tolist()
+    many = pd.concat([rows] * 15, ignore_index=True)  # 960 rows: some milliseconds
+    order = random.Random(0)
+
+    async def ask(client: int) -> bool:
+        asked = []
+        for number in range(4):
+            kind = order.choice(["long", "short", "wrong"])
+            position = order.randrange(len(rows))
+            table = many if kind == "long" else rows.iloc[[position]]
+            body = make_body(bundle, table, f"{client} {number}")
+            if kind == "wrong":
+                body = body.replace(b"FP64", b"FP65", 1)
+            asked.append((kind, position, body))
+        reader, writer = await asyncio.open_connection("127.0.0.1", california_server.ports["http"])
+        for _, _, body in asked:
+            writer.write(
+                f"POST {INFER} HTTP/1.1\r\nHost: x\r\nContent-Length: {len(body)}\r\n\r\n".encode()
+                + body
+            )
+        stays = client % 4 > 0
+        if stays:
+            for number, (kind, position, _) in enumerate(asked):
+                status, content = await _read(reader)
+                assert status == (400 if kind == "wrong" else 200)
+                if kind != "wrong":
+                    assert content["id"] == f"{client} {number}"
+                    wanted = expected * 15 if kind == "long" else [expected[position]]
+                    assert content["outputs"][0]["data"] == wanted
+        else:
+            await asyncio.sleep(order.random() / 50)
+        writer.close()
+        return stays
+
+    async def ask_all() -> list[bool]:
+        return await asyncio.gather(*[ask(client) for client in range(48)])
+
+    assert sum(asyncio.run(ask_all())) == 36
+    with urllib.request.urlopen(f"{california_server.url}/v2/health/live", timeout=10) as answer:
+        assert answer.status == 200
+
+
 def test_a_wrong_request_touches_no_other(
     california: Any, california_server: Any, rows: Any
 ) -> None:

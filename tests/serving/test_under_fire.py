@@ -7,6 +7,7 @@ import json
 import signal
 import socket
 import statistics
+import threading
 import time
 import urllib.request
 from collections.abc import Callable, Iterator
@@ -24,6 +25,8 @@ from mlserver.grpc.dataplane_pb2_grpc import GRPCInferenceServiceStub
 from pyfunc_packaging import package_model
 
 PATIENCE = 60
+
+CALIFORNIA = "CaliforniaHousingRegressor"
 
 #: The model of these tests is a pickle.
 TRUSTED = {"PYFUNC_TRUST": "code"}
@@ -300,16 +303,16 @@ def test_settings_that_are_no_numbers(
 
 # --- probes ---------------------------------------------------------------------------------------
 
-PROBES = ("/v2/health/live", "/v2/health/ready", "/v2/models/troubled/ready")
+PROBES = ("/v2/health/live", "/v2/health/ready", "/v2/models/{name}/ready")
 
 
-def probe(server: Any, times: int) -> list[float]:
+def probe(server: Any, times: int, name: str = "troubled") -> list[float]:
     """Seconds that each probe took; all have to say yes."""
     connection = http.client.HTTPConnection("127.0.0.1", server.ports["http"], timeout=PATIENCE)
     taken = []
     for position in range(times):
         start = time.perf_counter()
-        connection.request("GET", PROBES[position % len(PROBES)])
+        connection.request("GET", PROBES[position % len(PROBES)].format(name=name))
         answer = connection.getresponse()
         answer.read()
         taken.append(time.perf_counter() - start)
@@ -323,6 +326,38 @@ def test_probes_answer_during_a_slow_predict(twins: Any, wish: float) -> None:
     for server in each(twins):
         with occupied(server, wish):
             taken = probe(server, 60)
+        assert statistics.median(taken) < 0.05
+
+
+def test_probes_answer_between_many_requests(california_server: Any, request_body: Any) -> None:
+    """Sixteen clients, each with a thousand rows at a time: some milliseconds on the loop each."""
+    inputs = [
+        {**tensor, "shape": [1000], "data": (tensor["data"] * 1000)[:1000]}
+        for tensor in request_body["inputs"]
+    ]
+    body = json.dumps({"inputs": inputs}).encode()
+    for server in each(california_server):
+        done = threading.Event()
+
+        def ask(server: Any = server, done: threading.Event = done) -> int:
+            connection = http.client.HTTPConnection("127.0.0.1", server.ports["http"], PATIENCE)
+            answers = 0
+            while not done.is_set():
+                connection.request("POST", f"/v2/models/{CALIFORNIA}/infer", body)
+                answer = connection.getresponse()
+                assert len(json.loads(answer.read())["outputs"][0]["data"]) == 1000
+                answers += 1
+            connection.close()
+            return answers
+
+        with ThreadPoolExecutor(16) as clients:
+            asked = [clients.submit(ask) for _ in range(16)]
+            try:
+                time.sleep(0.5)
+                taken = probe(server, 60, CALIFORNIA)
+            finally:
+                done.set()
+            assert all(answers.result() for answers in asked)
         assert statistics.median(taken) < 0.05
 
 

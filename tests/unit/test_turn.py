@@ -1,8 +1,7 @@
 from __future__ import annotations
 
 import asyncio
-import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import numpy as np
@@ -11,7 +10,7 @@ import pytest
 from mlserver_pyfunc.counts import Times
 from mlserver_pyfunc.encode import Encoded
 from mlserver_pyfunc.plain import Decoded
-from mlserver_pyfunc.turn import Afterwards, LoopTime, Turn, Waiting, join_rows
+from mlserver_pyfunc.turn import Afterwards, Turn, Waiting, join_rows
 
 
 class Doubling:
@@ -20,11 +19,15 @@ class Doubling:
     def __init__(self, *, rows: int = 100, turns: Sequence[bool] = (), refuses: float = -1) -> None:
         self.prompt_rows = rows
         self.batches: list[list[float]] = []
+        self.on_loop = self
         self._turns = list(turns)
         self._refuses = refuses
 
     def may_go_on(self) -> bool:
         return self._turns.pop(0) if self._turns else True
+
+    def call(self, function: Callable[[], object]) -> None:
+        asyncio.get_running_loop().call_soon(function)
 
     def infer_together(
         self, requests: Sequence[Decoded], times: Sequence[Times]
@@ -101,33 +104,6 @@ def test_join_keeps_what_is_missing() -> None:
     joined = join_rows([Decoded({"n": some}, 2), Decoded({"n": some}, 2)])
     assert joined.rows == 4
     assert joined.values["n"].tolist() == [1, None, 1, None]
-
-
-def test_time_on_the_loop_counts_until_the_turn_ends() -> None:
-    async def measure() -> list[bool]:
-        spent = LoopTime()
-        with spent:
-            time.sleep(0.002)
-        first = spent.spent
-        with spent:
-            time.sleep(0.002)
-        seen = [first >= 0.002, spent.spent >= first + 0.002]
-        await asyncio.sleep(0)
-        return [*seen, spent.spent == 0]
-
-    assert asyncio.run(measure()) == [True, True, True]
-
-
-def test_little_times_add_up_over_turns() -> None:
-    async def measure() -> float:
-        spent = LoopTime()
-        for _ in range(20):
-            with spent:
-                time.sleep(0.0001)
-            await asyncio.sleep(0)
-        return spent.spent
-
-    assert asyncio.run(measure()) <= 0.001  # forgotten whenever they came to a millisecond
 
 
 def test_what_cannot_be_counted_costs_no_other_its_count(caplog: pytest.LogCaptureFixture) -> None:
