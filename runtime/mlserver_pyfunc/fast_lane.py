@@ -14,7 +14,7 @@ import re
 import time
 from collections import deque
 from collections.abc import Awaitable, Callable, Sequence
-from typing import Any
+from typing import Any, cast
 
 from mlserver import Settings
 from mlserver.errors import ModelNotReady
@@ -165,6 +165,7 @@ class FastLane:
         body: bytes,
         deliver: Callable[[Answer], None],
         *,
+        arrived: float,
         alone: bool,
     ) -> bool:
         """Answer a request within this turn of the event loop, if that can be.
@@ -178,6 +179,8 @@ class FastLane:
             All of it.
         deliver : callable
             Gets the answer, now or when all that has arrived has been read.
+        arrived : float
+            When it was there, by :func:`time.perf_counter`.
         alone : bool
             Whether nobody else can have sent anything.
 
@@ -186,27 +189,19 @@ class FastLane:
         bool
             Whether it will be answered; otherwise the application has to be called.
         """
-        began = time.perf_counter()
-        on_loop, headers = target.model.on_loop, read_headers(scope["headers"])
+        headers = read_headers(scope["headers"])
         if not is_small(body, headers):
             return False
-        try:
-            envelope = read_request(body, headers, self._limit, target.model.plain)
-        except InvalidRequest:
-            return False
-        if envelope is None:
-            return False
-        if not target.model.is_small(envelope.inputs):
-            on_loop.add(time.perf_counter() - began)
-            scope[_READ] = envelope  # for the application
+        times = Times()
+        envelope = self._read_now(target, body, headers, times)
+        if envelope is None or not target.model.is_small(envelope.inputs):
+            scope[_READ] = target.model, envelope, times  # for the application
             return False
         compress = headers.accepts_gzip if self._gzip else None
-        times = Times(time.perf_counter() - began)
-        on_loop.add(times.decode)
 
         def finish(outputs: Sequence[Encoded] | None) -> None:
-            answer = _answer_now(target, envelope, compress, outputs, began, times)
-            seconds = time.perf_counter() - began
+            answer = _answer_now(target, envelope, compress, outputs, arrived, times)
+            seconds = time.perf_counter() - arrived
             deliver(answer)
             target.model.afterwards.call(lambda: self._count(target, answer, seconds, times))
 
@@ -215,6 +210,19 @@ class FastLane:
         else:
             finish(None)
         return True
+
+    def _read_now(
+        self, target: Target, body: bytes, headers: BodyHeaders, times: Times
+    ) -> Envelope | None:
+        """Read a small body on the event loop; None where the ordinary way has to explain."""
+        with target.model.on_loop:
+            began = time.perf_counter()
+            try:
+                return read_request(body, headers, self._limit, target.model.plain)
+            except InvalidRequest:
+                return None
+            finally:
+                times.decode = time.perf_counter() - began
 
     def _count(self, target: Target, answer: Answer, seconds: float, times: Times) -> None:
         """Count an answer that was given at once; failures are counted where they are."""
@@ -235,8 +243,10 @@ class FastLane:
         if not is_complete(messages):
             return None
         if _READ in scope:
-            envelope: Envelope = scope[_READ]
-            return envelope
+            model, envelope, read_times = scope[_READ]
+            if model is target.model:  # and no other one that took its place meanwhile
+                times.decode = read_times.decode
+                return cast("Envelope | None", envelope)
         body = join(messages)
 
         def work() -> Envelope | None:
@@ -245,12 +255,11 @@ class FastLane:
             times.decode = time.perf_counter() - began
             return envelope
 
-        try:
-            if not is_small(body, headers):
-                return await target.model.in_thread(work)
+        if is_small(body, headers):
             await target.model.on_loop.wait()
-            with target.model.on_loop:
-                return work()
+            return self._read_now(target, body, headers, times)
+        try:
+            return await target.model.in_thread(work)
         except (InvalidRequest, ModelNotReady):
             return None
         except NotAnswered as error:

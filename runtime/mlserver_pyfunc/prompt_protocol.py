@@ -8,6 +8,7 @@ that. Every other request is uvicorn's, as it is.
 from __future__ import annotations
 
 import math
+import time
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
@@ -94,26 +95,32 @@ class PromptProtocol(Lingering):
             return
         self._waiting = None
         on_loop = target.model.on_loop
+        arrived = time.perf_counter()
         if on_loop.may_go_on():
-            self._answer(cycle, target)
+            self._answer(cycle, target, arrived)
         else:
-            on_loop.call(partial(self._answer, cycle, target))
+            on_loop.call(partial(self._answer, cycle, target, arrived))
 
-    def _answer(self, cycle: RequestResponseCycle, target: Target) -> None:
+    def _answer(self, cycle: RequestResponseCycle, target: Target, arrived: float) -> None:
         """Answer a request whose body is there, or start its task."""
         if cycle.disconnected or self.transport.is_closing():
             return
         # while a body was on its way, its model may have been unloaded
-        if not target.model.ready or self.flow.write_paused or not self._answer_soon(cycle, target):
+        if (
+            not target.model.ready
+            or self.flow.write_paused
+            or not self._answer_soon(cycle, target, arrived)
+        ):
             super()._start_asgi_task(cycle, self.app)
 
-    def _answer_soon(self, cycle: RequestResponseCycle, target: Target) -> bool:
+    def _answer_soon(self, cycle: RequestResponseCycle, target: Target, arrived: float) -> bool:
         try:
             return self.fast_lane.answer_soon(
                 target,
                 _scope(cycle),
                 bytes(cycle.body),
                 partial(self._write, cycle),
+                arrived=arrived,
                 alone=len(self.connections) == 1,
             )
         except Exception:  # noqa: BLE001 - the parser would take it for a mistake of the client

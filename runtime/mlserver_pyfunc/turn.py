@@ -10,6 +10,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -53,14 +54,16 @@ class Turn:
             asyncio.get_running_loop().call_soon(self._end)
         self._waiting.append(request)
 
-    def _end(self) -> None:
+    def _end(self, *, waited: bool = False) -> None:
         waiting, self._waiting = self._waiting, []
         while waiting:
             model = waiting[0].model
-            if not model.on_loop.may_go_on():  # the rest has its turn after the probes
+            # who has waited is not sent behind those who came since
+            if not (waited or model.on_loop.may_go_on()):  # the rest has its turn after the probes
                 self._waiting = waiting + self._waiting
-                model.on_loop.call(self._end)
+                model.on_loop.call(partial(self._end, waited=True))
                 return
+            waited = False
             count = _count(waiting, model.prompt_rows)
             batch, waiting = waiting[:count], waiting[count:]
             outputs = model.infer_together(

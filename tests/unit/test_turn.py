@@ -9,6 +9,7 @@ import pytest
 
 from mlserver_pyfunc.counts import Times
 from mlserver_pyfunc.encode import Encoded
+from mlserver_pyfunc.loop_time import TURN, LoopTime
 from mlserver_pyfunc.plain import Decoded
 from mlserver_pyfunc.turn import Afterwards, Turn, Waiting, join_rows
 
@@ -19,7 +20,7 @@ class Doubling:
     def __init__(self, *, rows: int = 100, turns: Sequence[bool] = (), refuses: float = -1) -> None:
         self.prompt_rows = rows
         self.batches: list[list[float]] = []
-        self.on_loop = self
+        self.on_loop: Any = self
         self._turns = list(turns)
         self._refuses = refuses
 
@@ -81,6 +82,29 @@ def test_a_turn_that_is_used_up_goes_on_in_the_next() -> None:
     model = Doubling(rows=1, turns=[True, False, True, False])
     assert ask(model, [[1.0], [2.0], [3.0]]) == [[2.0], [4.0], [6.0]]
     assert model.batches == [[1.0], [2.0], [3.0]]
+
+
+def test_who_waited_is_not_sent_behind_those_who_came_since() -> None:
+    """Four clients ask again and again, and keep the loop busy; a fifth one is answered, too."""
+    found: list[Any] = []
+
+    async def run() -> None:
+        model, turn = Doubling(), Turn()
+        on_loop = model.on_loop = LoopTime()
+
+        def ask_again() -> None:
+            on_loop.add(0.6 * TURN)
+            if not found:
+                asyncio.get_running_loop().call_soon(on_loop.call, ask_again)
+
+        for _ in range(4):
+            on_loop.call(ask_again)
+        turn.add(Waiting(model, Decoded({"x": np.array([1.0])}, 1), found.append, Times()))
+        for _ in range(500):
+            await asyncio.sleep(0)
+
+    asyncio.run(run())
+    assert [outputs[0].data for outputs in found] == [[2.0]]
 
 
 def test_models_are_not_mixed() -> None:

@@ -91,7 +91,8 @@ def _oblivious(
     feature[:inner] = np.repeat([split["float_feature_index"] for split in splits], repeats)
     threshold[:inner] = np.repeat([split["border"] for split in splits], repeats)
     leaves = np.reshape(tree["leaf_values"], (-1, targets))
-    rows = [np.array(tree.get("leaf_weights", np.zeros(inner + 1)), dtype=np.float64)]
+    known = tree.get("leaf_weights", ())  # not of every imported model
+    rows = [np.array(known if len(known) == inner + 1 else np.zeros(inner + 1), np.float64)]
     while len(rows[0]) > 1:
         rows.insert(0, rows[0].reshape(-1, 2).sum(axis=1))
     return [

@@ -91,7 +91,11 @@ def choose(estimator: ColumnTransformer, table: Table, columns: Any, context: Co
 def _weighted(table: Table, weight: float) -> Table:
     return Table(
         tuple(
-            Block(op.mul(block.to_float().var, const(weight)), block.width, nan=block.nan, inf=True)
+            Block(
+                op.mul(block.to_float().var, const(weight)),
+                block.width,
+                nan=block.nan or (block.inf and weight == 0),
+            )
             for block in table.blocks
         ),
         table.names,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from typing import Any
 
 import numpy as np
@@ -98,7 +99,8 @@ def _filled(block: Block, values: list[Any], context: Context) -> Block:
         return block
     floats = block.to_float()
     filled = op.where(op.isnan(floats.var), const(values), floats.var)
-    missing, infinite = any(map(is_missing_value, values)), bool(np.isinf(values).any())
+    missing = any(map(is_missing_value, values))
+    infinite = any(isinstance(value, float) and math.isinf(value) for value in values)
     return Block(filled, block.width, nan=missing, inf=floats.inf or infinite)
 
 

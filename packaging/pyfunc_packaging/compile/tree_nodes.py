@@ -109,7 +109,9 @@ class TreeNodes:
             Itself if no node has to be turned.
         """
         threshold = self.threshold.astype(dtype)
-        turn = self.likely_left & np.isfinite(threshold)
+        # next to zero are subnormal numbers, which a thread may be told to take for zero
+        usual = np.isfinite(threshold) & (np.abs(threshold) >= np.finfo(dtype).tiny)
+        turn = self.likely_left & usual
         if not turn.any():
             return self
         # x > t where -x is at most the next number below -t, and x >= t where -x is below the next
