@@ -216,13 +216,19 @@ class FastLane:
     ) -> Envelope | None:
         """Read a small body on the event loop; None where the ordinary way has to explain."""
         with target.model.on_loop:
-            began = time.perf_counter()
             try:
-                return read_request(body, headers, self._limit, target.model.plain)
+                return self._read_body(target, body, headers, times)
             except InvalidRequest:
                 return None
-            finally:
-                times.decode = time.perf_counter() - began
+
+    def _read_body(
+        self, target: Target, body: bytes, headers: BodyHeaders, times: Times
+    ) -> Envelope | None:
+        began = time.perf_counter()
+        try:
+            return read_request(body, headers, self._limit, target.model.plain)
+        finally:
+            times.decode = time.perf_counter() - began
 
     def _count(self, target: Target, answer: Answer, seconds: float, times: Times) -> None:
         """Count an answer that was given at once; failures are counted where they are."""
@@ -248,18 +254,13 @@ class FastLane:
                 times.decode = read_times.decode
                 return cast("Envelope | None", envelope)
         body = join(messages)
-
-        def work() -> Envelope | None:
-            began = time.perf_counter()
-            envelope = read_request(body, headers, self._limit, target.model.plain)
-            times.decode = time.perf_counter() - began
-            return envelope
-
         if is_small(body, headers):
             await target.model.on_loop.wait()
             return self._read_now(target, body, headers, times)
         try:
-            return await target.model.in_thread(work)
+            return await target.model.in_thread(
+                lambda: self._read_body(target, body, headers, times)
+            )
         except (InvalidRequest, ModelNotReady):
             return None
         except NotAnswered as error:
