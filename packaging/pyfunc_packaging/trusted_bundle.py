@@ -1,4 +1,4 @@
-"""Bundles loaded outside of a server, under the trust that a server has."""
+"""Bundles loaded under the trust that the operator's environment grants, in a server or not."""
 
 from __future__ import annotations
 

@@ -15,8 +15,7 @@ from mlserver.logging import logger
 
 from mlserver_pyfunc.encode import describe, name_predictions
 from mlserver_pyfunc.refusals import RefusedByModel
-from pyfunc_packaging.bundle import MLMODEL, Bundle, is_bundle, load_bundle
-from pyfunc_packaging.compatibility import check_versions
+from pyfunc_packaging.bundle import MLMODEL, is_bundle, load_bundle
 from pyfunc_packaging.errors import (
     BundleNotFound,
     MalformedBundle,
@@ -27,13 +26,9 @@ from pyfunc_packaging.errors import (
     ValuesRefused,
 )
 from pyfunc_packaging.schema import Column, Schema, Tensor
-from pyfunc_packaging.scoring import Scorer, choose_engine, empty
-from pyfunc_packaging.trust import (
-    check_code,
-    check_reference,
-    read_trust,
-    read_trusted_signature,
-)
+from pyfunc_packaging.scoring import empty
+from pyfunc_packaging.trust import check_code, read_trust, read_trusted_signature
+from pyfunc_packaging.trusted_bundle import TrustedBundle
 
 Array = npt.NDArray[Any]
 
@@ -89,10 +84,7 @@ def load_engine(path: Path) -> Engine:
         logger.info("%s: the signature is good, made with %s", path, signed.signer)
     if is_bundle(path):
         bundle = load_bundle(path, digests=None if signed is None else signed.files)
-        pickles = False
-        if choose_engine(bundle) == "pyfunc":
-            pickles = check_reference(bundle, trust, verified=signed is not None)
-        return BundleEngine(bundle, pickles=pickles)
+        return BundleEngine(TrustedBundle(bundle, trust, verified=signed is not None))
     if not (path / MLMODEL).is_file():
         raise BundleNotFound(
             f"{path}: no model there ({MLMODEL} is not in it); the directory should be one that"
@@ -109,21 +101,18 @@ class BundleEngine:
 
     Parameters
     ----------
-    bundle : Bundle
-    pickles : bool
-        Whether the pipeline may be loaded from a pickle, which runs code.
+    trusted : TrustedBundle
     """
 
-    def __init__(self, bundle: Bundle, *, pickles: bool = False) -> None:
-        engine = choose_engine(bundle)
-        check_versions(bundle, engine=engine, logger=logger)
+    def __init__(self, trusted: TrustedBundle) -> None:
+        self._scorer = trusted.load(logger)
+        bundle, engine = trusted.bundle, self._scorer.engine
         self.name = engine
         self.platform = _PLATFORMS[engine]
         #: Whether several threads may predict at a time; ONNX Runtime sessions are safe to share.
         self.concurrent = engine == "onnx"
         self.bundle = bundle
         self.schema = bundle.schema
-        self._scorer = Scorer(bundle, pickles=pickles)
 
     def predict(
         self, values: Mapping[str, Array], *, rows: int, params: Mapping[str, Any]

@@ -158,7 +158,7 @@ def test_a_pickle_is_not_loaded_in_place_of_a_skops_file_that_goes(
     vouch(compiled, "data/model.pkl")
     monkeypatch.setenv("PYFUNC_ENGINE", "pyfunc")
     monkeypatch.setattr(
-        "mlserver_pyfunc.engines.check_versions",  # the last thing before the file is opened
+        "pyfunc_packaging.trusted_bundle.check_versions",  # just before the file is opened
         lambda *_, **__: (compiled / "data" / "model.skops").unlink(),
     )
     with pytest.raises(CodeRefused, match=r"model\.pkl: a pickle"):
