@@ -8,6 +8,7 @@ import os
 import re
 import zlib
 from collections.abc import Awaitable, Callable, Sequence
+from functools import lru_cache
 from typing import Any, NamedTuple
 
 import orjson
@@ -187,6 +188,7 @@ def check_size(size: int, limit: int) -> None:
         )
 
 
+@lru_cache(maxsize=64)
 def _is_json(content_type: str) -> bool:
     kind = content_type.split(";", maxsplit=1)[0].strip().lower()
     # tritonclient.http.aio calls everything bytes, also what is JSON only

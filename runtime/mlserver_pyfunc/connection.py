@@ -40,7 +40,8 @@ class Connection(HttpToolsProtocol):
 
     def connection_made(self, transport: Any) -> None:
         """Begin with nothing."""
-        #: Bytes of the head that is being read; minus infinity within a body.
+        #: Bytes of the head that is being read, or a few more; minus infinity within a body, and
+        #: zero only between two messages.
         self._head = 0.0
         #: The version of a request that will be read again, without the protocol it asks for.
         self._again: str | None = None
@@ -80,6 +81,11 @@ class Connection(HttpToolsProtocol):
             self.flow.pause_reading()
         else:
             super().send_400_response(msg)
+
+    def on_message_begin(self) -> None:
+        """A head begins, maybe behind the end of another message."""
+        super().on_message_begin()
+        self._head += 1
 
     def on_headers_complete(self) -> None:
         """What follows is a body."""

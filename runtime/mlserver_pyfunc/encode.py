@@ -137,6 +137,8 @@ def _dtype(output: Output) -> np.dtype[Any]:
 
 
 def _encode(output: Output, dtype: np.dtype[Any], values: Array, rows: int) -> Encoded:
+    if values.shape == (rows,) and values.dtype == dtype and _is_number(output, dtype, values):
+        return Encoded(output.name, output.datatype, [rows], values)  # what most models return
     if values.ndim == 0 or len(values) != rows:
         raise ModelFailure(
             f"the model returned shape {list(values.shape)} for output {output.name!r} of a request"
@@ -165,6 +167,10 @@ def _encode(output: Output, dtype: np.dtype[Any], values: Array, rows: int) -> E
     if output.datatype == "BYTES":
         data = [cell.encode() if isinstance(cell, str) else cell for cell in data]
     return Encoded(output.name, output.datatype, list(values.shape), data)
+
+
+def _is_number(output: Output, dtype: np.dtype[Any], values: Array) -> bool:
+    return dtype.kind in "fiub" and type(values) is np.ndarray and isinstance(output, Column)
 
 
 def _cast(output: Output, wanted: np.dtype[Any], values: Array) -> Array:

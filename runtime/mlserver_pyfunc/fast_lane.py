@@ -36,6 +36,7 @@ from mlserver_pyfunc.counts import Times
 from mlserver_pyfunc.encode import Encoded
 from mlserver_pyfunc.envelope import Envelope, read_request
 from mlserver_pyfunc.executor import CLIENT
+from mlserver_pyfunc.heads import Heads
 from mlserver_pyfunc.logs import REQUEST_ID
 from mlserver_pyfunc.plain import Decoded
 from mlserver_pyfunc.responses import Answer, make_answer, make_error
@@ -103,10 +104,14 @@ class FastLane:
         self._targets = Targets(data_plane)
         self._turn = Turn()
         self._paths: dict[str, tuple[str, str | None]] = {}
+        #: Of requests that came over HTTP.
+        self.heads = Heads()
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Answer one request, or hand it on."""
-        target = self.find_target(scope) if scope["type"] == "http" else None
+        target = None
+        if scope["type"] == "http" and scope["method"] == "POST":
+            target = self.find_target(scope["path"])
         if target is None:
             await self._app(scope, receive, send)
             return
@@ -137,32 +142,31 @@ class FastLane:
         elif self._http is not None:
             self._http.observe(target.version, answer.status, time.perf_counter() - began)
 
-    def find_target(self, scope: Scope) -> Target | None:
+    def find_target(self, path: str) -> Target | None:
         """The model that an inference request is for, if it is ready and of ours.
 
         Parameters
         ----------
-        scope : dict
-            Of an HTTP request, as ASGI has it.
+        path : str
+            Of a POST request, as ASGI has it.
         """
-        if scope["method"] != "POST":
-            return None
-        found = self._paths.get(scope["path"])
+        found = self._paths.get(path)
         if found is None:
-            path = _PATH.fullmatch(scope["path"])
-            if path is None:
+            parts = _PATH.fullmatch(path)
+            if parts is None:
                 return None
-            found = path[1], path[2]
+            found = parts[1], parts[2]
         target = self._targets.find(*found)
         if target is not None and len(self._paths) < _MAX_PATHS:
-            self._paths[scope["path"]] = found
+            self._paths[path] = found
         return target
 
     def answer_soon(
         self,
         target: Target,
-        scope: Scope,
+        headers: BodyHeaders,
         body: bytes,
+        scope: Scope,
         deliver: Callable[[Answer], None],
         *,
         arrived: float,
@@ -174,9 +178,11 @@ class FastLane:
         ----------
         target : Target
             What `find_target` says.
-        scope : dict
+        headers : BodyHeaders
         body : bytes
             All of it.
+        scope : dict
+            Of the request: keeps what was read, for the application.
         deliver : callable
             Gets the answer, now or when all that has arrived has been read.
         arrived : float
@@ -189,7 +195,6 @@ class FastLane:
         bool
             Whether it will be answered; otherwise the application has to be called.
         """
-        headers = read_headers(scope["headers"])
         if not is_small(body, headers):
             return False
         times = Times()
@@ -203,7 +208,7 @@ class FastLane:
             answer = _answer_now(target, envelope, compress, outputs, arrived, times)
             seconds = time.perf_counter() - arrived
             deliver(answer)
-            target.model.afterwards.call(lambda: self._count(target, answer, seconds, times))
+            target.model.afterwards.call(self._count, target, answer, seconds, times)
 
         if not alone and isinstance(envelope.inputs, Decoded):
             self._turn.add(Waiting(target.model, envelope.inputs, finish, times))
@@ -215,11 +220,12 @@ class FastLane:
         self, target: Target, body: bytes, headers: BodyHeaders, times: Times
     ) -> Envelope | None:
         """Read a small body on the event loop; None where the ordinary way has to explain."""
-        with target.model.on_loop:
-            try:
-                return self._read_body(target, body, headers, times)
-            except InvalidRequest:
-                return None
+        try:
+            return self._read_body(target, body, headers, times)
+        except InvalidRequest:
+            return None
+        finally:
+            target.model.on_loop.add(times.decode)
 
     def _read_body(
         self, target: Target, body: bytes, headers: BodyHeaders, times: Times

@@ -7,7 +7,6 @@ after one that was used up, requests wait for some turns that belong to everythi
 from __future__ import annotations
 
 import asyncio
-import time
 from collections import deque
 from collections.abc import Callable
 
@@ -40,7 +39,6 @@ class LoopTime:
 
     def __init__(self) -> None:
         self._spent = 0.0  # seconds
-        self._start = 0.0
         self._paused = 0  # turns
         self._goes_on = False  # in the next turn
         self._queue: deque[Callable[[], object] | asyncio.Future[None]] = deque()
@@ -69,12 +67,6 @@ class LoopTime:
         # the end of a turn is asked for once, and not for what is too little to matter
         if before <= _LITTLE < self._spent:
             asyncio.get_running_loop().call_soon(self._end_turn)
-
-    def __enter__(self) -> None:
-        self._start = time.perf_counter()
-
-    def __exit__(self, *error: object) -> None:
-        self.add(time.perf_counter() - self._start)
 
     def _end_turn(self) -> None:
         if self._spent > TURN and self._paused < PAUSE:

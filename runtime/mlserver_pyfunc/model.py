@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import time
 from collections.abc import AsyncIterator, Callable, Mapping, Sequence
-from functools import partial
 from pathlib import Path
 from types import MappingProxyType
 from typing import Any, TypeVar
@@ -258,11 +257,13 @@ class PyFuncRuntime(MLModel):  # type: ignore[misc]  # MLServer is not typed
         times: Times,
     ) -> list[Encoded]:
         """The same on the event loop, for a request that `is_prompt`; the outputs as they are."""
-        with self.on_loop:
-            try:
-                return self._infer(inputs, requested, parameters, times, self.afterwards)
-            except PyFuncError as error:
-                raise self._explain(error) from error
+        began = time.perf_counter()
+        try:
+            return self._infer(inputs, requested, parameters, times, self.afterwards)
+        except PyFuncError as error:
+            raise self._explain(error) from error
+        finally:
+            self.on_loop.add(time.perf_counter() - began)
 
     def infer_together(
         self, requests: Sequence[Decoded], times: Sequence[Times]
@@ -278,14 +279,16 @@ class PyFuncRuntime(MLModel):  # type: ignore[misc]  # MLServer is not typed
         """
         if len(requests) == 1 or not self._joins:
             return None
-        with self.on_loop:
-            try:
-                return self._predict_together(requests, times, self.afterwards)
-            except PyFuncError:  # what is wrong with which one, each says by itself
-                return None
-            except Exception:  # noqa: BLE001 - our own fault: each is tried by itself all the same
-                logger.exception("model %s: an unexpected error", self.name)
-                return None
+        began = time.perf_counter()
+        try:
+            return self._predict_together(requests, times, self.afterwards)
+        except PyFuncError:  # what is wrong with which one, each says by itself
+            return None
+        except Exception:  # noqa: BLE001 - our own fault: each is tried by itself all the same
+            logger.exception("model %s: an unexpected error", self.name)
+            return None
+        finally:
+            self.on_loop.add(time.perf_counter() - began)
 
     def _predict_together(
         self,
@@ -307,7 +310,7 @@ class PyFuncRuntime(MLModel):  # type: ignore[misc]  # MLServer is not typed
             own_times.encode = time.perf_counter() - start
             first = rows.stop
         if afterwards is not None:
-            afterwards.call(partial(self.counts.predict, joined.values, found, joined.rows))
+            afterwards.call(self.counts.predict, joined.values, found, joined.rows)
         return outputs
 
     def _explain(self, error: PyFuncError) -> MLServerError:
@@ -383,11 +386,10 @@ class PyFuncRuntime(MLModel):  # type: ignore[misc]  # MLServer is not typed
             times.decode += read - began
             times.predict = predicted - read
             times.encode = time.perf_counter() - predicted
-            count = partial(self.counts.predict, decoded.values, predictions, decoded.rows)
             if afterwards is None:
-                count()
+                self.counts.predict(decoded.values, predictions, decoded.rows)
             else:
-                afterwards.call(count)
+                afterwards.call(self.counts.predict, decoded.values, predictions, decoded.rows)
         return outputs
 
 

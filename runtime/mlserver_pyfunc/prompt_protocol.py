@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 from mlserver.logging import logger
 from uvicorn.protocols.http.httptools_impl import STATUS_LINE, RequestResponseCycle
 
-from mlserver_pyfunc.bodies import SMALL
+from mlserver_pyfunc.bodies import SMALL, BodyHeaders, read_headers
 from mlserver_pyfunc.lingering import Lingering
 
 if TYPE_CHECKING:
@@ -57,6 +57,42 @@ class PromptProtocol(Lingering):
         super().__init__(config, *more, **named)
         #: The request whose body is on its way.
         self._waiting: tuple[RequestResponseCycle, Target] | None = None
+        #: What arrived last, if a message began with it.
+        self._data = b""
+
+    def data_received(self, data: bytes) -> None:
+        """Answer a request whose head is known, or read what came; see uvicorn."""
+        begins = self._head == 0
+        if not (begins and self._answer_known(data)):
+            self._data = data if begins else b""
+            super().data_received(data)
+            self._data = b""
+
+    def _answer_known(self, data: bytes) -> bool:
+        """Answer a request without a parser, or do nothing."""
+        cycle = self.cycle
+        if (
+            cycle is None  # the first one of a connection
+            or not (cycle.response_complete and cycle.keep_alive)
+            or cycle.more_body
+            or self._ends
+            or self.flow.write_paused
+            or self.transport.is_closing()
+        ):
+            return False
+        known = self.fast_lane.heads.find(data)
+        target = None if known is None else self.fast_lane.find_target(known[0].path)
+        if known is None or target is None or not target.model.on_loop.may_go_on():
+            return False
+        head, body = known
+        self._unset_keepalive_if_required()
+        # which uvicorn looks at while a request waits
+        cycle.response_started = cycle.response_complete = False
+        arrived = time.perf_counter()
+        if self._answer_soon(cycle, target, head.headers, body, {}, arrived):
+            return True
+        cycle.response_complete = True
+        return False
 
     def _start_asgi_task(self, cycle: RequestResponseCycle, app: Any) -> None:
         """Start a request's task, unless its body may be all that is to wait for."""
@@ -66,7 +102,10 @@ class PromptProtocol(Lingering):
             and not self.access_log
             and not cycle.waiting_for_100_continue
         ):
-            target = self.fast_lane.find_target(_scope(cycle))
+            scope = cycle.scope
+            target = (
+                self.fast_lane.find_target(scope["path"]) if scope["method"] == "POST" else None
+            )
             if target is not None:
                 self._waiting = cycle, target
                 return
@@ -94,6 +133,9 @@ class PromptProtocol(Lingering):
             self._start_waiting()
             return
         self._waiting = None
+        if self._data and cycle.keep_alive:
+            scope = _scope(cycle)
+            self.fast_lane.heads.add(self._data, bytes(cycle.body), scope["path"], scope["headers"])
         on_loop = target.model.on_loop
         arrived = time.perf_counter()
         if on_loop.may_go_on():
@@ -105,20 +147,32 @@ class PromptProtocol(Lingering):
         """Answer a request whose body is there, or start its task."""
         if cycle.disconnected or self.transport.is_closing():
             return
+        scope = _scope(cycle)
         # while a body was on its way, its model may have been unloaded
         if (
             not target.model.ready
             or self.flow.write_paused
-            or not self._answer_soon(cycle, target, arrived)
+            or not self._answer_soon(
+                cycle, target, read_headers(scope["headers"]), bytes(cycle.body), scope, arrived
+            )
         ):
             super()._start_asgi_task(cycle, self.app)
 
-    def _answer_soon(self, cycle: RequestResponseCycle, target: Target, arrived: float) -> bool:
+    def _answer_soon(
+        self,
+        cycle: RequestResponseCycle,
+        target: Target,
+        headers: BodyHeaders,
+        body: bytes,
+        scope: Any,
+        arrived: float,
+    ) -> bool:
         try:
             return self.fast_lane.answer_soon(
                 target,
-                _scope(cycle),
-                bytes(cycle.body),
+                headers,
+                body,
+                scope,
                 partial(self._write, cycle),
                 arrived=arrived,
                 alone=len(self.connections) == 1,
@@ -143,7 +197,10 @@ class PromptProtocol(Lingering):
         if not cycle.keep_alive:
             parts.append(b"connection: close\r\n")
         parts += (b"\r\n", answer.content)
+        # now, and not when all else of this turn is done; which other writes are better without
+        self.transport.set_write_buffer_limits(high=0)
         self.transport.write(b"".join(parts))
+        self.transport.set_write_buffer_limits()
         cycle.response_started = cycle.response_complete = True
         if not cycle.keep_alive:
             self.transport.close()

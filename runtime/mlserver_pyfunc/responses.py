@@ -118,13 +118,17 @@ def make_answer(
 
 def _to_json(cells: list[Any] | npt.NDArray[Any]) -> list[Any] | npt.NDArray[Any]:
     """What orjson writes as it writes a list: numbers that Python has, too, may stay an array."""
-    if isinstance(cells, list) or (cells.dtype in _PYTHON and cells.flags.c_contiguous):
+    if isinstance(cells, list):
+        return cells
+    if len(cells) > _FEW and cells.dtype in _PYTHON and cells.flags.c_contiguous:
         return cells
     listed: list[Any] = cells.tolist()
     return listed
 
 
 _PYTHON = (np.dtype("float64"), np.dtype("int64"))
+#: Up to so many, a list is written in less time.
+_FEW = 16
 
 
 def _to_text(cell: Any) -> str:

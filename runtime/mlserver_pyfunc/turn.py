@@ -92,19 +92,19 @@ class Afterwards:
     """
 
     def __init__(self) -> None:
-        self._calls: list[Callable[[], object]] = []
+        self._calls: list[tuple[Callable[..., object], tuple[Any, ...]]] = []
 
-    def call(self, function: Callable[[], object]) -> None:
+    def call(self, function: Callable[..., object], *arguments: Any) -> None:
         """Call a function when the event loop has sent what was written."""
         if not self._calls:
             asyncio.get_running_loop().call_soon(self._run)
-        self._calls.append(function)
+        self._calls.append((function, arguments))
 
     def _run(self) -> None:
         calls, self._calls = self._calls, []
-        for function in calls:
+        for function, arguments in calls:
             try:
-                function()
+                function(*arguments)
             except Exception:  # noqa: BLE001 - our own fault must not cost others their counts
                 logger.exception("an answer was not counted")
 
