@@ -43,6 +43,7 @@ class Heads:
     >>> heads = Heads()
     >>> head = b"POST /infer HTTP/1.1\r\nContent-Length: 2\r\n\r\n"
     >>> heads.add(head + b"{}", b"{}", "/infer", [(b"content-length", b"2")])
+    True
     >>> found, body = heads.find(head + b"[]")
     >>> found.path, body
     ('/infer', b'[]')
@@ -65,7 +66,7 @@ class Heads:
         head = self._known.get(data[:end])
         return None if head is None or head.size != len(data) else (head, data[end:])
 
-    def add(self, data: bytes, body: bytes, path: str, headers: RawHeaders) -> None:
+    def add(self, data: bytes, body: bytes, path: str, headers: RawHeaders) -> bool:
         """Remember a head that was parsed, if it says where its request ends.
 
         Parameters
@@ -76,13 +77,22 @@ class Heads:
             What the parser found in it, to the end of the message.
         path : str
         headers : sequence of pairs of bytes
+
+        Returns
+        -------
+        bool
+            Whether it was new.
         """
         head = data[: len(data) - len(body)]
-        if (
+        if head in self._known:
+            return False
+        if not (
             data.find(_END) == len(head) - len(_END)
             and data.endswith(body)
             and (b"content-length", b"%d" % len(body)) in headers
         ):
-            if len(self._known) == _MAX_HEADS:
-                self._known.clear()
-            self._known[head] = Head(path, read_headers(headers), len(data))
+            return False
+        if len(self._known) == _MAX_HEADS:
+            self._known.clear()
+        self._known[head] = Head(path, read_headers(headers), len(data))
+        return True

@@ -25,6 +25,10 @@ if TYPE_CHECKING:
     from mlserver_pyfunc.responses import Answer
     from mlserver_pyfunc.target import Target
 
+#: After so many new heads in a row, a connection learns no more: its client writes another one each
+#: time, as proxies do that add the identity of a request. Lengths of bodies are fewer.
+_PATIENCE = 256
+
 
 def make_protocol(lane: FastLane) -> type[Lingering]:
     """The protocol class for uvicorn's configuration.
@@ -57,16 +61,22 @@ class PromptProtocol(Lingering):
         super().__init__(config, *more, **named)
         #: The request whose body is on its way.
         self._waiting: tuple[RequestResponseCycle, Target] | None = None
-        #: What arrived last, if a message began with it.
-        self._data = b""
+        #: The request whose body came last.
+        self._read: RequestResponseCycle | None = None
+        #: How many heads in a row were new.
+        self._unknown = 0
 
     def data_received(self, data: bytes) -> None:
         """Answer a request whose head is known, or read what came; see uvicorn."""
-        begins = self._head == 0
-        if not (begins and self._answer_known(data)):
-            self._data = data if begins else b""
-            super().data_received(data)
-            self._data = b""
+        begins = self._head == 0 and self._unknown < _PATIENCE
+        if begins and self._answer_known(data):
+            self._unknown = 0
+            return
+        self._read = None
+        super().data_received(data)
+        if begins and self._read is not None and self._read.keep_alive:
+            body, scope = bytes(self._read.body), _scope(self._read)
+            self._unknown += self.fast_lane.heads.add(data, body, scope["path"], scope["headers"])
 
     def _answer_known(self, data: bytes) -> bool:
         """Answer a request without a parser, or do nothing."""
@@ -133,9 +143,7 @@ class PromptProtocol(Lingering):
             self._start_waiting()
             return
         self._waiting = None
-        if self._data and cycle.keep_alive:
-            scope = _scope(cycle)
-            self.fast_lane.heads.add(self._data, bytes(cycle.body), scope["path"], scope["headers"])
+        self._read = cycle
         on_loop = target.model.on_loop
         arrived = time.perf_counter()
         if on_loop.may_go_on():

@@ -28,13 +28,15 @@ def write_as_mlserver_does(datatype: str, cells: list[Any]) -> bytes:
 
 @given(st.lists(st.floats() | st.floats(-1e6, 1e6) | st.integers().map(float), max_size=5))
 def test_floats(cells: list[float]) -> None:
-    assert write("FP64", np.array(cells)) == write_as_mlserver_does("FP64", cells)
+    for many in (cells, cells * 20):
+        assert write("FP64", np.array(many)) == write_as_mlserver_does("FP64", many)
 
 
 @given(st.lists(st.integers(-(2**63), 2**63 - 1), max_size=5))
 def test_integers(cells: list[int]) -> None:
-    found = write("INT64", np.array(cells, dtype=np.int64))
-    assert found == write_as_mlserver_does("INT64", cells)
+    for many in (cells, cells * 20):
+        found = write("INT64", np.array(many, dtype=np.int64))
+        assert found == write_as_mlserver_does("INT64", many)
 
 
 @pytest.mark.parametrize(
@@ -50,7 +52,8 @@ def test_integers(cells: list[int]) -> None:
     ],
 )
 def test_other_arrays(datatype: str, cells: Any) -> None:
-    assert write(datatype, cells) == write_as_mlserver_does(datatype, cells.tolist())
+    for many in (cells, np.repeat(cells, 40)[::2].astype(cells.dtype), np.tile(cells, 20)[::-1]):
+        assert write(datatype, many) == write_as_mlserver_does(datatype, many.tolist())
 
 
 def test_texts() -> None:
