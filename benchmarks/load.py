@@ -9,6 +9,7 @@ import subprocess
 import time
 from pathlib import Path
 from typing import Any
+from uuid import uuid4
 
 import grpc
 import numpy as np
@@ -16,19 +17,26 @@ from mlserver.grpc import dataplane_pb2 as pb
 from servers import CLIENT_CORE, NAME, Running
 
 
-def latency(server: Running, body: bytes, *, seconds: float, at_least: int = 20) -> list[float]:
-    """Milliseconds of requests one after the other, over one connection that is kept alive."""
+def latency(
+    server: Running, body: bytes, *, seconds: float, at_least: int = 20, same_head: bool = True
+) -> list[float]:
+    """Milliseconds of requests one after the other, over one connection that is kept alive.
+
+    Without ``same_head``, each has an identity among its headers, as proxies add them.
+    """
     head = (
         f"POST {server.path} HTTP/1.1\r\nHost: 127.0.0.1\r\nContent-Type: application/json\r\n"
-        f"Content-Length: {len(body)}\r\n\r\n"
+        f"Content-Length: {len(body)}\r\n"
     ).encode()
     taken = []
     with socket.create_connection(("127.0.0.1", server.port)) as connection:
         connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         end = time.perf_counter() + seconds
         while time.perf_counter() < end or len(taken) < at_least:
+            identity = b"" if same_head else b"x-request-id: %b\r\n" % str(uuid4()).encode()
+            request = head + identity + b"\r\n" + body
             start = time.perf_counter()
-            connection.sendall(head + body)
+            connection.sendall(request)
             _read_response(connection)
             taken.append(1000 * (time.perf_counter() - start))
     return taken
