@@ -80,7 +80,7 @@ bench: install .venv-stock/.installed  ## compare with mlserver-mlflow and MLSer
 	$(BIN)/python benchmarks/scoring.py $(if $(DATA),--data $(DATA))
 	$(BIN)/python benchmarks/codec.py $(if $(DATA),--data $(DATA))
 	$(BIN)/python benchmarks/signing.py $(if $(DATA),--data $(DATA))
-	$(BIN)/python benchmarks/limit.py $(if $(DATA),--data $(DATA))
+	$(BIN)/python benchmarks/in_turns.py --stock .venv-stock $(if $(DATA),--data $(DATA))
 	$(BIN)/python benchmarks/serving.py --stock .venv-stock $(if $(DATA),--data $(DATA))
 
 faults: install .venv-stock/.installed  ## every fault many times, ours and mlserver-mlflow; 20 minutes
