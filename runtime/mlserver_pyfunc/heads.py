@@ -11,9 +11,9 @@ from dataclasses import dataclass
 
 from mlserver_pyfunc.bodies import BodyHeaders, RawHeaders, read_headers
 
-#: Heads that are remembered; each is a few hundred bytes. Where every request has an identity among
-#: its headers, none is ever seen again.
-_MAX_HEADS = 256
+#: Heads that are remembered, most of a few hundred bytes, and bytes of the largest: two MB in all.
+#: Where every request has an identity among its headers, none is ever seen again.
+_MAX_HEADS, _MAX_SIZE = 256, 8 * 1024
 
 _END = b"\r\n\r\n"
 
@@ -84,7 +84,7 @@ class Heads:
             Whether it was new.
         """
         head = data[: len(data) - len(body)]
-        if head in self._known:
+        if len(head) > _MAX_SIZE or head in self._known:
             return False
         if not (
             data.find(_END) == len(head) - len(_END)

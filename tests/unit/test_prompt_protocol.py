@@ -205,6 +205,14 @@ def test_a_head_is_known_from_the_second_request_on() -> None:
     ]
 
 
+def test_what_is_remembered_is_bounded() -> None:
+    heads = Counting()
+    serve([post(b"{}", "X: " + "x" * 9000)] * 3, heads)
+    assert heads.found == 0
+    serve([post(b"{}", f"X: {number}") for number in range(1000)], heads)
+    assert len(heads._known) <= 256
+
+
 def test_a_body_that_nobody_reads_is_no_request() -> None:
     heads = Heads()
     cut, end = EARLY.index(b"POST", 1), EARLY.index(b"\r\n0\r\n")
