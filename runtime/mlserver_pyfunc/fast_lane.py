@@ -36,7 +36,6 @@ from mlserver_pyfunc.counts import Times
 from mlserver_pyfunc.encode import Encoded
 from mlserver_pyfunc.envelope import Envelope, read_request
 from mlserver_pyfunc.executor import CLIENT
-from mlserver_pyfunc.heads import Heads
 from mlserver_pyfunc.logs import REQUEST_ID
 from mlserver_pyfunc.plain import Decoded
 from mlserver_pyfunc.responses import Answer, make_answer, make_error
@@ -104,14 +103,10 @@ class FastLane:
         self._targets = Targets(data_plane)
         self._turn = Turn()
         self._paths: dict[str, tuple[str, str | None]] = {}
-        #: Of requests that came over HTTP.
-        self.heads = Heads()
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Answer one request, or hand it on."""
-        target = None
-        if scope["type"] == "http" and scope["method"] == "POST":
-            target = self.find_target(scope["path"])
+        target = self.find_target(scope) if scope["type"] == "http" else None
         if target is None:
             await self._app(scope, receive, send)
             return
@@ -142,14 +137,18 @@ class FastLane:
         elif self._http is not None:
             self._http.observe(target.version, answer.status, time.perf_counter() - began)
 
-    def find_target(self, path: str) -> Target | None:
+    def find_target(self, scope: Scope) -> Target | None:
         """The model that an inference request is for, if it is ready and of ours.
 
         Parameters
         ----------
-        path : str
-            Of a POST request, as ASGI has it.
+        scope : dict
+            Of an HTTP request, as ASGI has it.
         """
+        return self.find_by_path(scope["path"]) if scope["method"] == "POST" else None
+
+    def find_by_path(self, path: str) -> Target | None:
+        """The same for the path of a POST request."""
         found = self._paths.get(path)
         if found is None:
             parts = _PATH.fullmatch(path)

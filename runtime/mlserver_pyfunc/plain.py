@@ -94,12 +94,10 @@ class PlainReader:
             # true and 1.0 are 1 here, as they are for pydantic
             or shapes.count(shape) != len(shapes)
             or set(map(type, data)) != _LIST
+            or set(map(len, data)) != {shape[0]}
         ):
             return None
-        rows = shape[0]
-        if set(map(len, data)) != {rows}:
-            return None
-        return layout.read_row(data) if rows == 1 else layout.read_rows(data, rows)
+        return layout.read_row(data) if shape[0] == 1 else layout.read_rows(data, shape[0])
 
     def _find_layout(self, order: tuple[Any, ...]) -> _Layout | None:
         try:

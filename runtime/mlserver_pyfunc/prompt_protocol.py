@@ -2,7 +2,7 @@
 
 For every request uvicorn makes a task, and hands it messages through an event and coroutines: half
 of what a small request costs. A request that is answered without waiting for anything needs none of
-that. Every other request is uvicorn's, as it is.
+that; one whose head came before needs no parser either. Every other request is uvicorn's, as it is.
 """
 
 from __future__ import annotations
@@ -16,6 +16,7 @@ from mlserver.logging import logger
 from uvicorn.protocols.http.httptools_impl import STATUS_LINE, RequestResponseCycle
 
 from mlserver_pyfunc.bodies import SMALL, BodyHeaders, read_headers
+from mlserver_pyfunc.heads import Heads
 from mlserver_pyfunc.lingering import Lingering
 
 if TYPE_CHECKING:
@@ -41,6 +42,7 @@ def make_protocol(lane: FastLane) -> type[Lingering]:
 
     class BoundProtocol(PromptProtocol):
         fast_lane = lane
+        heads = Heads()
 
     return BoundProtocol
 
@@ -56,13 +58,15 @@ class PromptProtocol(Lingering):
     """
 
     fast_lane: FastLane
+    #: Of requests that were answered here, on any connection.
+    heads: Heads
 
     def __init__(self, config: Config, *more: Any, **named: Any) -> None:
         super().__init__(config, *more, **named)
         #: The request whose body is on its way.
         self._waiting: tuple[RequestResponseCycle, Target] | None = None
-        #: The request whose body came last.
-        self._read: RequestResponseCycle | None = None
+        #: The request that was read, and answered, last.
+        self._prompt: RequestResponseCycle | None = None
         #: How many heads in a row were new.
         self._unknown = 0
 
@@ -72,11 +76,11 @@ class PromptProtocol(Lingering):
         if begins and self._answer_known(data):
             self._unknown = 0
             return
-        self._read = None
+        self._prompt = None
         super().data_received(data)
-        if begins and self._read is not None and self._read.keep_alive:
-            body, scope = bytes(self._read.body), _scope(self._read)
-            self._unknown += self.fast_lane.heads.add(data, body, scope["path"], scope["headers"])
+        if begins and self._prompt is not None and self._prompt.keep_alive:
+            body, scope = bytes(self._prompt.body), _scope(self._prompt)
+            self._unknown += self.heads.add(data, body, scope["path"], scope["headers"])
 
     def _answer_known(self, data: bytes) -> bool:
         """Answer a request without a parser, or do nothing."""
@@ -90,11 +94,13 @@ class PromptProtocol(Lingering):
             or self.transport.is_closing()
         ):
             return False
-        known = self.fast_lane.heads.find(data)
-        target = None if known is None else self.fast_lane.find_target(known[0].path)
-        if known is None or target is None or not target.model.on_loop.may_go_on():
+        known = self.heads.find(data)
+        if known is None:
             return False
         head, body = known
+        target = self.fast_lane.find_by_path(head.path)
+        if target is None or not target.model.on_loop.may_go_on():
+            return False
         self._unset_keepalive_if_required()
         # which uvicorn looks at while a request waits
         cycle.response_started = cycle.response_complete = False
@@ -112,10 +118,7 @@ class PromptProtocol(Lingering):
             and not self.access_log
             and not cycle.waiting_for_100_continue
         ):
-            scope = cycle.scope
-            target = (
-                self.fast_lane.find_target(scope["path"]) if scope["method"] == "POST" else None
-            )
+            target = self.fast_lane.find_target(_scope(cycle))
             if target is not None:
                 self._waiting = cycle, target
                 return
@@ -143,7 +146,6 @@ class PromptProtocol(Lingering):
             self._start_waiting()
             return
         self._waiting = None
-        self._read = cycle
         on_loop = target.model.on_loop
         arrived = time.perf_counter()
         if on_loop.may_go_on():
@@ -165,6 +167,8 @@ class PromptProtocol(Lingering):
             )
         ):
             super()._start_asgi_task(cycle, self.app)
+        else:
+            self._prompt = cycle
 
     def _answer_soon(
         self,
@@ -205,7 +209,7 @@ class PromptProtocol(Lingering):
         if not cycle.keep_alive:
             parts.append(b"connection: close\r\n")
         parts += (b"\r\n", answer.content)
-        # now, and not when all else of this turn is done; which other writes are better without
+        # uvloop would send it at the end of the turn; that is better for who writes in pieces
         self.transport.set_write_buffer_limits(high=0)
         self.transport.write(b"".join(parts))
         self.transport.set_write_buffer_limits()

@@ -23,13 +23,15 @@ PATH = "/v2/models/m/infer"
 class Lane:
     """Answers a body with itself; one that begins with a question mark is for the application."""
 
-    def __init__(self, heads: Heads) -> None:
-        self.heads = heads
+    def __init__(self) -> None:
         self._target = SimpleNamespace(
             model=SimpleNamespace(on_loop=LoopTime(), ready=True, name="m")
         )
 
-    def find_target(self, path: str) -> Any:
+    def find_target(self, scope: Any) -> Any:
+        return self.find_by_path(scope["path"]) if scope["method"] == "POST" else None
+
+    def find_by_path(self, path: str) -> Any:
         return self._target if path == PATH else None
 
     def answer_soon(
@@ -110,12 +112,12 @@ def serve(parts: Sequence[bytes], heads: Heads) -> bytes:
     """All that is sent when these parts arrive, one after the other."""
 
     async def run() -> bytes:
-        lane = Lane(heads)
-        config = uvicorn.Config(lane, http=make_protocol(lane), access_log=False)  # type: ignore[arg-type]  # a stand-in
+        lane = Lane()
+        protocol_class: Any = make_protocol(lane)  # type: ignore[arg-type]  # a stand-in
+        protocol_class.heads = heads
+        config = uvicorn.Config(lane, http=protocol_class, access_log=False)
         config.load()
-        protocol = config.http_protocol_class(  # type: ignore[call-arg]  # of uvicorn's own
-            config=config, server_state=ServerState(), app_state={}
-        )
+        protocol = protocol_class(config=config, server_state=ServerState(), app_state={})
         wire = Wire()
         protocol.connection_made(wire)
         for part in parts:
@@ -203,6 +205,14 @@ def test_a_head_is_known_from_the_second_request_on() -> None:
         b"app POST /v2/models/m/infer ?!",
         b"lane '' {}",
     ]
+
+
+def test_what_the_application_answers_is_not_remembered() -> None:
+    """It would be read in vain before it is parsed, each time."""
+    heads = Counting()
+    sent = serve([post(b"?!")] * 3, heads)
+    assert heads.found == 0
+    assert sent.count(b"app POST /v2/models/m/infer ?!") == 3
 
 
 def test_what_is_remembered_is_bounded() -> None:
